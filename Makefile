@@ -1,0 +1,58 @@
+# Every target sets up .venv first; a stamp file makes that free when nothing changed.
+# Needs python3 (3.10 to 3.13), python3-venv and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-stamp
+EXTRAS := dev,judge,onnx,demo
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: setup test check-generated lint demo bench wheel lock clean
+
+setup: $(STAMP)
+
+# The lock is resolved for Python 3.11; elsewhere the ranges of pyproject.toml decide.
+$(STAMP): pyproject.toml setup.py requirements-dev.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	    $(PIP) install -q --require-hashes -r requirements-dev.lock && \
+	    $(PIP) install -q --no-deps --no-build-isolation -e . ; \
+	else \
+	    $(PIP) install -q -e '.[$(EXTRAS)]' ; \
+	fi
+	touch $@
+
+test: check-generated lint
+	$(BIN)/python -m pytest -q -rs
+
+check-generated: $(STAMP)
+	$(BIN)/python -m model_packager.generate --check
+	$(BIN)/python benchmarks/bars.py --check
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+demo: $(STAMP)
+	$(BIN)/python examples/digits/demo.py
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bars.py --list
+
+wheel: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build -q --wheel --no-isolation --outdir dist .
+
+# Resolve the lock anew (Python 3.11). Hosts of registries and folders of wheels stay out of it.
+lock: $(STAMP)
+	$(PIP) install -q pip-tools
+	$(BIN)/pip-compile -q --upgrade $(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) \
+	    --strip-extras --generate-hashes --allow-unsafe --no-header --no-emit-index-url \
+	    --no-emit-find-links --no-emit-trusted-host -o requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+comma := ,
