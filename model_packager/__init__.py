@@ -1,0 +1,1 @@
+"""Thimble packager: imports, compresses and writes models (host only)."""

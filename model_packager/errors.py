@@ -1,0 +1,39 @@
+"""Named errors: one class per error code of the format table, and the packager's own refusals.
+
+Everything a user can cause raises a subclass of ``ThimbleError``; the command line prints its sentence on
+stderr and exits non-zero. Errors of a file or of a device carry the ``ErrorCode`` that C, MicroPython and
+the wire use for the same cause.
+"""
+
+from __future__ import annotations
+
+from model_packager.format_table import ErrorCode
+
+
+class ThimbleError(Exception):
+    """Base of everything that Thimble raises on purpose; ``str()`` is one plain sentence."""
+
+
+class FormatError(ThimbleError):
+    """A file, or a reply of a device, failed a check; ``code`` says which."""
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(f"{code.name.lower()}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class ImportRefused(ThimbleError):
+    """An original model uses something that Thimble does not support."""
+
+
+class PackError(ThimbleError):
+    """A model cannot be packed as asked."""
+
+
+class UsageError(ThimbleError):
+    """Arguments or input files that do not fit each other."""
+
+
+class DeviceError(ThimbleError):
+    """No device, no answer, or a transport that broke."""

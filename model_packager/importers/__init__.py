@@ -1,0 +1,1 @@
+"""Importers: original models (.tflite, .onnx, PyTorch) to the typed graph."""
