@@ -36,9 +36,8 @@ def test_mpy_cross_viper_function_compiles(mpy_cross: Path, tmp_path: Path, arch
     script = tmp_path / "viper_sum.py"
     script.write_text(VIPER_SUM)
     compiled = tmp_path / "viper_sum.mpy"
-    done = subprocess.run(
-        [mpy_cross, f"-march={architecture}", "-o", compiled, script], capture_output=True, text=True, timeout=30
-    )
+    command = [mpy_cross, f"-march={architecture}", "-o", compiled, script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert compiled.read_bytes()[:1] == b"M"
 
@@ -47,8 +46,9 @@ def test_tflite_micro_keyword_model_equals_its_golden_outputs(
     data_dir: Path, require_module: Callable[[str], ModuleType]
 ) -> None:
     runtime = require_module("tflite_micro").runtime
-    golden = np.load(data_dir / "mlperf_tiny/golden/kws_ref_model_int8.npz")
-    interpreter = runtime.Interpreter.from_file(str(data_dir / "mlperf_tiny/models/kws_ref_model_int8.tflite"))
+    folder = data_dir / "mlperf_tiny"
+    golden = np.load(folder / "golden/kws_ref_model_int8.npz")
+    interpreter = runtime.Interpreter.from_file(str(folder / "models/kws_ref_model_int8.tflite"))
     for sample, expected in zip(golden["in0"], golden["out0_tflm"], strict=True):
         interpreter.set_input(sample, 0)
         interpreter.invoke()

@@ -1,0 +1,245 @@
+"""The bars: what Thimble promises in figures, what was measured, and with which command.
+
+In goes benchmarks/bars.toml; out comes the table between the markers in README.md. tests/test_bars.py makes
+the checks of --check, `make bench` calls --measure. A measuring command prints a line `bar NAME FIGURE` for
+every bar that it measures, and may print anything else beside.
+
+    python benchmarks/bars.py --check              fail when README is stale or an entry is not in order
+    python benchmarks/bars.py --write              regenerate README's table
+    python benchmarks/bars.py --list               print the table
+    python benchmarks/bars.py --measure [PATTERN]  run the commands of the matching bars and print the figures
+    python benchmarks/bars.py --measure --record   the same, then write figures and commit, and README
+    python benchmarks/bars.py --set NAME=FIGURE    record a figure measured by hand with the entry's command
+
+Fields of an entry: issue, name, what (one line for a reader), unit, comparison (<=, <, ==, >=), bar, aim
+(optional, a figure better than the bar), before (optional, the figure without Thimble), command; figure and
+commit (what was measured, and on which commit), or not_met (why the bar is missed or not measured).
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import operator
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+BARS_PATH = ROOT / "benchmarks" / "bars.toml"
+README_PATH = ROOT / "README.md"
+BEGIN, END = "<!-- bars:begin -->", "<!-- bars:end -->"
+COMPARISONS = {"<=": operator.le, "<": operator.lt, "==": operator.eq, ">=": operator.ge}
+BAR_LINE = re.compile(r"^bar (\S+) (-?\d+(?:\.\d+)?)\s*$", re.MULTILINE)
+HEADER = "# Every bar. bars.py explains the fields, and rewrites this file: comments are lost.\n"
+
+
+@dataclass
+class Bar:
+    """One entry of bars.toml; the fields are explained in this module's docstring."""
+
+    issue: int
+    name: str
+    what: str
+    unit: str
+    comparison: str
+    bar: float
+    command: str
+    aim: float | None = None
+    before: float | None = None
+    figure: float | None = None
+    commit: str | None = None
+    not_met: str | None = None
+
+    def is_met(self) -> bool:
+        """Whether the figure is on the right side of the bar. False without a figure."""
+        return self.figure is not None and COMPARISONS[self.comparison](self.figure, self.bar)
+
+
+def load(path: Path = BARS_PATH) -> list[Bar]:
+    """The entries of a bars file, in its order. Raises TypeError for a missing or an unknown field."""
+    return [Bar(**entry) for entry in tomllib.loads(path.read_text(encoding="utf-8"))["bar"]]
+
+
+def save(bars: list[Bar], path: Path = BARS_PATH) -> None:
+    """Write the entries as TOML, fields in the order of `Bar`, absent ones left out."""
+    blocks = []
+    for bar in bars:
+        lines = ["[[bar]]"]
+        for field in fields(Bar):
+            value = getattr(bar, field.name)
+            if value is not None:
+                lines.append(f"{field.name} = {_toml(value)}")
+        blocks.append("\n".join(lines) + "\n")
+    path.write_text("\n".join([HEADER, *blocks]), encoding="utf-8")
+
+
+def _toml(value: str | float) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)
+
+
+def problems(bars: list[Bar]) -> list[str]:
+    """One sentence for each thing that is wrong with the entries; empty when all is in order."""
+    found = []
+    names = [bar.name for bar in bars]
+    found += [f"{name}: the name occurs twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    for bar in bars:
+        if bar.comparison not in COMPARISONS:
+            found.append(f"{bar.name}: comparison {bar.comparison!r} is none of {', '.join(COMPARISONS)}")
+            continue
+        if bar.figure is None and not bar.not_met:
+            found.append(f"{bar.name}: neither measured nor explained by not_met")
+        elif bar.figure is not None and not bar.is_met() and not bar.not_met:
+            found.append(f"{bar.name}: {bar.figure} is not {bar.comparison} {bar.bar}, without a not_met")
+        elif bar.is_met() and bar.not_met:
+            found.append(f"{bar.name}: not_met stays although {bar.figure} meets the bar")
+        if bar.figure is not None and not re.fullmatch(r"[0-9a-f]{7,40}", bar.commit or ""):
+            found.append(f"{bar.name}: the figure names no commit")
+        found += [
+            f"{bar.name}: the command names {word}, which does not exist"
+            for word in shlex.split(bar.command)
+            if word.endswith(".py") and not (ROOT / word).is_file()
+        ]
+    return found
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def table(bars: list[Bar]) -> str:
+    """The Markdown table of README, one row for each bar."""
+    rows = ["| what | before | bar | aim | measured | command |", "|---|---:|---:|---:|---:|---|"]
+    for bar in bars:
+        measured = _number(bar.figure) if bar.figure is not None else "-"
+        if bar.is_met():
+            measured = f"**{measured}**"
+        if bar.not_met:
+            measured += f" (not met: {bar.not_met})"
+        limit = f"{'' if bar.comparison == '==' else bar.comparison + ' '}{_number(bar.bar)}"
+        rows.append(
+            f"| {bar.what} ({bar.unit}) | {_number(bar.before)} | {limit} | {_number(bar.aim)} | {measured} "
+            f"| `{bar.command}` |"
+        )
+    return "\n".join(rows)
+
+
+def with_table(readme: str, bars: list[Bar]) -> str:
+    """`readme` with the region between the markers replaced. Raises ValueError when a marker is missing."""
+    begin, end = readme.find(BEGIN), readme.find(END)
+    if not 0 <= begin < end:
+        raise ValueError(f"README.md lacks the region {BEGIN} ... {END}")
+    return f"{readme[: begin + len(BEGIN)]}\n{table(bars)}\n{readme[end:]}"
+
+
+def readme_is_current(bars: list[Bar]) -> bool:
+    """Whether README holds exactly the table of `bars`."""
+    readme = README_PATH.read_text(encoding="utf-8")
+    return with_table(readme, bars) == readme
+
+
+def write_readme(bars: list[Bar]) -> None:
+    """Regenerate README's table in place."""
+    README_PATH.write_text(with_table(README_PATH.read_text(encoding="utf-8"), bars), encoding="utf-8")
+
+
+def measure(command: str) -> dict[str, float]:
+    """Run one measuring command in the repository root; the figures of its `bar NAME FIGURE` lines.
+
+    `python` as the first word is the running interpreter. Raises CalledProcessError when the command fails.
+    """
+    words = shlex.split(command)
+    words = [sys.executable, *words[1:]] if words[0] == "python" else words
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return {name: _parse(figure) for name, figure in BAR_LINE.findall(done.stdout)}
+
+
+def _parse(text: str) -> float:
+    return float(text) if "." in text else int(text)
+
+
+def head_commit() -> str:
+    """Short hash of the commit that is checked out."""
+    command = ["git", "rev-parse", "--short=10", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def record(bars: list[Bar], figures: dict[str, float]) -> None:
+    """Put figures and the current commit into the entries; a not_met that is no longer true is dropped.
+
+    Raises KeyError for a figure whose name no entry has.
+    """
+    by_name = {bar.name: bar for bar in bars}
+    commit = head_commit()
+    for name, figure in figures.items():
+        bar = by_name[name]
+        bar.figure, bar.commit = figure, commit
+        if bar.is_met():
+            bar.not_met = None
+
+
+def _measure_matching(bars: list[Bar], pattern: str) -> dict[str, float]:
+    wanted = [bar for bar in bars if fnmatch.fnmatch(bar.name, pattern)]
+    figures: dict[str, float] = {}
+    for command in dict.fromkeys(bar.command for bar in wanted):
+        print(f"$ {command}", file=sys.stderr)
+        figures.update(measure(command))
+    for bar in wanted:
+        if bar.name not in figures:
+            raise SystemExit(f"bars: {bar.command} printed no line `bar {bar.name} FIGURE`")
+        limit = f"{bar.comparison} {_number(bar.bar)}"
+        print(f"{bar.name}: {_number(figures[bar.name])} {bar.unit} (bar: {limit})")
+    return {bar.name: figures[bar.name] for bar in wanted}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="The bars of bars.toml and README's table of them.")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--check", action="store_true", help="fail when README or an entry is not in order")
+    action.add_argument("--write", action="store_true", help="regenerate README's table")
+    action.add_argument("--list", action="store_true", help="print the table")
+    action.add_argument("--measure", nargs="?", const="*", metavar="PATTERN", help="run these bars' commands")
+    action.add_argument("--set", action="append", metavar="NAME=FIGURE", help="record a figure")
+    parser.add_argument("--record", action="store_true", help="with --measure: keep the figures")
+    options = parser.parse_args(arguments)
+    bars = load()
+    if options.list:
+        print(table(bars))
+    elif options.check:
+        found = problems(bars)
+        if not readme_is_current(bars):
+            found.append("README.md: the table is stale; run `python benchmarks/bars.py --write`")
+        print("\n".join(found), file=sys.stderr, end="\n" if found else "")
+        return 1 if found else 0
+    elif options.measure or options.set:
+        if options.measure:
+            figures = _measure_matching(bars, options.measure)
+        else:
+            figures = {name: _parse(figure) for name, figure in (item.split("=") for item in options.set)}
+        if options.set or options.record:
+            record(bars, figures)
+            save(bars)
+            write_readme(bars)
+    else:
+        write_readme(bars)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

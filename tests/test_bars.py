@@ -1,0 +1,103 @@
+"""Every bar of every issue has a figure on the right side of it, or says why not; README shows just that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import bars
+
+NETWORKS = ("kws", "ic", "vww", "ad")
+REQUIRED = {
+    2: {
+        *(f"size_{network}" for network in NETWORKS),
+        "size_unaccounted",
+        *(f"ram_{network}" for network in NETWORKS),
+        *(f"differences_reference_{network}" for network in NETWORKS),
+        *(f"differences_micropython_{network}" for network in NETWORKS),
+        *(f"differences_cpython_{network}" for network in NETWORKS),
+        "differences_cpython_operators",
+        "reference_ic_seconds",
+        "reference_ic_accuracy",
+        "viper_instructions_per_mac",
+        "mpy_bytes",
+        "heap_kws_flash",
+        "heap_kws_file",
+        *(f"pack_seconds_{network}" for network in NETWORKS),
+        "vector_failures",
+        "hostile_failures",
+    }
+}
+SOUND = bars.Bar(
+    issue=1, name="sound", what="a figure", unit="bytes", comparison="<=", bar=10, aim=8, before=20,
+    command="python benchmarks/bars.py", figure=9, commit="0123456789",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("issue", REQUIRED)
+def test_bars_issue_names_are_complete(issue: int) -> None:
+    assert {bar.name for bar in bars.load() if bar.issue == issue} == REQUIRED[issue]
+
+
+def test_bars_every_entry_is_measured_and_met_or_says_why() -> None:
+    found = bars.problems(bars.load())
+    assert not found, "\n".join(found)
+
+
+def test_bars_readme_table_is_current() -> None:
+    assert bars.readme_is_current(bars.load()), "run `python benchmarks/bars.py --write`"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"figure": None, "commit": None}, "neither measured nor explained"),
+        ({"figure": 11}, "is not <= 10"),
+        ({"not_met": "for a reason"}, "not_met stays although 9 meets the bar"),
+        ({"commit": None}, "names no commit"),
+        ({"commit": "yesterday"}, "names no commit"),
+        ({"comparison": "=<"}, "comparison '=<'"),
+        ({"command": "python benchmarks/absent.py"}, "benchmarks/absent.py, which does not exist"),
+    ],
+)
+def test_problems_entry_out_of_order_is_named(change: dict[str, object], sentence: str) -> None:
+    found = bars.problems([replace(SOUND, **change)])
+    assert len(found) == 1 and sentence in found[0]
+
+
+def test_problems_sound_and_explained_entries_pass() -> None:
+    missed = replace(SOUND, name="missed", figure=11, not_met="for a reason")
+    unmeasured = replace(SOUND, name="unmeasured", figure=None, commit=None, not_met="no such device")
+    assert bars.problems([SOUND, missed, unmeasured]) == []
+
+
+def test_problems_name_twice_is_named() -> None:
+    assert bars.problems([SOUND, SOUND]) == ["sound: the name occurs twice"]
+
+
+@pytest.mark.parametrize(
+    ("comparison", "figure", "met"),
+    [("<=", 10, True), ("<", 10, False), ("==", 10, True), ("==", 9, False), (">=", 9, False)],
+)
+def test_is_met_at_the_edge_follows_the_comparison(comparison: str, figure: float, met: bool) -> None:
+    assert replace(SOUND, comparison=comparison, figure=figure).is_met() is met
+
+
+def test_save_then_load_gives_the_same_entries(tmp_path: Path) -> None:
+    entries = [SOUND, replace(SOUND, name="other", bar=0.5, figure=0.75, not_met='a "quoted" \\ reason')]
+    bars.save(entries, tmp_path / "bars.toml")
+    assert bars.load(tmp_path / "bars.toml") == entries
+
+
+def test_with_table_replaces_only_the_region() -> None:
+    readme = f"before\n{bars.BEGIN}\nold\n{bars.END}\nafter\n"
+    written = bars.with_table(readme, [SOUND])
+    assert "old" not in written and written.startswith(f"before\n{bars.BEGIN}\n| what ")
+    assert written.endswith(f" |\n{bars.END}\nafter\n") and bars.with_table(written, [SOUND]) == written
+
+
+def test_with_table_missing_marker_raises() -> None:
+    with pytest.raises(ValueError, match="lacks the region"):
+        bars.with_table("no region here", [SOUND])
