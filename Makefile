@@ -32,6 +32,7 @@ check-generated: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python firmware/check_types.py
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits/demo.py

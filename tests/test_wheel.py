@@ -1,0 +1,83 @@
+"""The wheel holds what it must, installs nothing that it must not, and works without the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PROBE = """
+import pathlib, sys
+import host_tools, host_tools.shipped, model_packager, thimble
+for module in (host_tools, model_packager, thimble):
+    print(pathlib.Path(module.__file__).parent)
+print(host_tools.shipped.boards_folder())
+print(host_tools.shipped.core_folder())
+print(host_tools.shipped.device_package_folder())
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from what git tracks or would track, in a copy, so that no stale build folder gets in."""
+    source = tmp_path_factory.mktemp("source")
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=repository, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, names):
+        if (repository / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((repository / name).read_bytes())
+    target = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "-q", "--wheel", "--no-isolation", "--outdir", target, source]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = target.glob("thimble_runtime-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the installed wheel and nothing else."""
+    target = tmp_path_factory.mktemp("installation")
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", target, wheel]
+    done = subprocess.run(install, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def run_installed(installation: Path, folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the wheel's Python code in `folder`: PYTHONPATH goes before the checkout's editable installation."""
+    environment = {**os.environ, "PYTHONPATH": str(installation)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_wheel_top_level_holds_only_the_three_packages(wheel: Path) -> None:
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"host_tools", "model_packager", "thimble"}
+
+
+def test_wheel_sources_are_all_there(wheel: Path, repository: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder, installed in (
+        ("model_packager", "model_packager"),
+        ("host_tools", "host_tools"),
+        ("firmware/thimble", "thimble"),
+        ("firmware/core", "host_tools/data/core"),
+        ("boards", "host_tools/data/boards"),
+    ):
+        sources = [p for p in (repository / folder).rglob("*") if p.suffix in {".py", ".c", ".h", ".toml"}]
+        missing = {f"{installed}/{p.relative_to(repository / folder).as_posix()}" for p in sources} - names
+        assert not missing
+
+
+def test_wheel_installed_modules_come_from_the_installation(installation: Path, tmp_path: Path) -> None:
+    done = run_installed(installation, tmp_path, "-c", PROBE)
+    assert done.returncode == 0, done.stderr
+    folders = [Path(line) for line in done.stdout.splitlines()]
+    assert len(folders) == 6
+    assert all(folder.is_relative_to(installation) and folder.is_dir() for folder in folders)
