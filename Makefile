@@ -12,10 +12,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 setup: $(STAMP)
 
-# The lock is resolved for Python 3.11; elsewhere the ranges of pyproject.toml decide.
+# The lock is resolved for Python 3.11 on Linux and x86-64; elsewhere the ranges of pyproject.toml decide.
+LOCK_FITS := import platform, sys; \
+    sys.exit((sys.version_info[:2], sys.platform, platform.machine()) != ((3, 11), "linux", "x86_64"))
+
 $(STAMP): pyproject.toml setup.py requirements-dev.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	if $(BIN)/python -c '$(LOCK_FITS)'; then \
 	    $(PIP) install -q --require-hashes -r requirements-dev.lock && \
 	    $(PIP) install -q --no-deps --no-build-isolation -e . ; \
 	else \
