@@ -1,8 +1,8 @@
 """Type-check the device package against the MicroPython stubs (called by `make lint`).
 
-mypy cannot check it together with the host's code: the device's standard library is another one. The packages
-micropython-rp2-stubs and micropython-stdlib-stubs (the dev extra) lay the latter out as a typeshed; the modules
-of the port are copied out of site-packages, where mypy ignores stubs that no installed package claims.
+mypy cannot check it together with the host's code: the device's standard library is another one. The
+packages micropython-rp2-stubs and micropython-stdlib-stubs (the dev extra) lay the latter out as a typeshed;
+the modules of the port are copied out of site-packages, where mypy ignores stubs without an installed package.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def main() -> int:
         except importlib.metadata.PackageNotFoundError as error:
             print(f"check_types: {error.name} is not installed (run `make setup`)", file=sys.stderr)
             return 1
-        command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "--custom-typeshed-dir", typeshed]
+        options = ["--config-file", "mypy.ini", "--custom-typeshed-dir", typeshed]
         environment = {**os.environ, "MYPYPATH": folder}
-        return subprocess.run(command, cwd=FIRMWARE, env=environment).returncode
+        return subprocess.run([sys.executable, "-m", "mypy", *options], cwd=FIRMWARE, env=environment).returncode
 
 
 if __name__ == "__main__":

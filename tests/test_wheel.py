@@ -26,8 +26,8 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from what git tracks or would track, in a copy, so that no stale build folder gets in."""
     source = tmp_path_factory.mktemp("source")
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listing, cwd=repository, capture_output=True, check=True).stdout.decode().split("\0")
-    for name in filter(None, names):
+    listed = subprocess.run(listing, cwd=repository, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
         if (repository / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((repository / name).read_bytes())
@@ -43,14 +43,15 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the installed wheel and nothing else."""
     target = tmp_path_factory.mktemp("installation")
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", target, wheel]
+    options = ["-q", "--no-deps", "--no-index", "--target", target]
+    install = [sys.executable, "-m", "pip", "install", *options, wheel]
     done = subprocess.run(install, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return target
 
 
-def run_installed(installation: Path, folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the wheel's Python code in `folder`: PYTHONPATH goes before the checkout's editable installation."""
+def run_installed(installation: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the wheel's Python code in `folder`: PYTHONPATH goes before the editable installation."""
     environment = {**os.environ, "PYTHONPATH": str(installation)}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
@@ -58,7 +59,8 @@ def run_installed(installation: Path, folder: Path, *arguments: str | Path) -> s
 
 def test_wheel_top_level_holds_only_the_three_packages(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"host_tools", "model_packager", "thimble"}
+    packages = {top for top in tops if not top.endswith(".dist-info")}
+    assert packages == {"host_tools", "model_packager", "thimble"}
 
 
 def test_wheel_sources_are_all_there(wheel: Path, repository: Path) -> None:
