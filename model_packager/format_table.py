@@ -62,7 +62,129 @@ GOLDEN: tuple[Field, ...] = (
     Field("output_crc32", "I", "CRC-32 of all output tensors' bytes in order"),
 )
 
-STRUCTS = {"header": HEADER, "section_entry": SECTION_ENTRY, "golden": GOLDEN}
+# Payloads of the wire protocol's messages: the fixed part of each; docs/PROTOCOL.md says what follows it. A
+# message that has no struct here has an empty payload.
+
+HELLO_REQUEST: tuple[Field, ...] = (
+    Field("protocol_version", "B", "the client's, 1"),
+    Field("reserved", "B", "must be 0"),
+    Field("max_payload", "H", "largest payload that the client takes"),
+    Field("session", "I", "chosen at random; a HELLO of the session that is open is a repetition"),
+)
+
+HELLO_REPLY: tuple[Field, ...] = (
+    Field("protocol_version", "B", "the device's, 1"),
+    Field("format_version", "B", "largest format version that its loader reads"),
+    Field("architecture", "B", "of native code in .mpy files, as MicroPython numbers it; 0 = none"),
+    Field("model_state", "B", "ModelState"),
+    Field("max_payload", "H", "largest payload that the device takes and sends in this session"),
+    Field("slot_count", "B", "slots for models; 1 until A/B slots exist"),
+    Field("active_slot", "B", "slot of the running model"),
+    Field("capabilities", "I", "Capability bits"),
+    Field("features", "I", "Feature bits of its loader"),
+    Field("operators", "I", "bit n is set when it has operator id n"),
+    Field("heap_free_bytes", "I", "free RAM at this moment"),
+    Field("slot_bytes", "I", "longest file that it can store"),
+    Field("model_id", "I", "of the running model; 0 without one"),
+    Field("model_version", "I", "of the running model; 0 without one"),
+    Field("model_sha256", "32s", "the SHA-256 in the running model's trailer; zeros without one"),
+)
+
+BEGIN_REQUEST: tuple[Field, ...] = (
+    Field("file_bytes", "I", "length of the file that follows in DATA"),
+    Field("flags", "B", "BeginFlag bits"),
+    Field("slot", "B", "must be 0: the device chooses"),
+    Field("reserved", "H", "must be 0"),
+    Field("sha256", "32s", "SHA-256 of the file without its trailer, as its trailer holds it"),
+)
+
+COMMIT_REQUEST: tuple[Field, ...] = (Field("flags", "B", "must be 0; reserved for a trial run"),)
+COMMIT_REPLY: tuple[Field, ...] = (Field("load_us", "I", "microseconds that checking and loading took"),)
+
+DATA_REQUEST: tuple[Field, ...] = (Field("offset", "I", "of the first byte that follows, in the file"),)
+# The answer to BEGIN, DATA and SET_INPUT.
+OFFSET_REPLY: tuple[Field, ...] = (Field("next_offset", "I", "the byte that the device waits for"),)
+
+INFO_REPLY: tuple[Field, ...] = (
+    Field("heap_free_bytes", "I", "free RAM"),
+    Field("heap_bytes", "I", "all RAM of the heap"),
+    Field("storage_free_bytes", "I", "free space where models are kept"),
+    Field("arena_bytes", "I", "of the running model"),
+    Field("scratch_bytes", "I", "stream scratch of the running model"),
+    Field("received_bytes", "I", "of the file that is being transferred"),
+    Field("bad_frames", "I", "frames that failed their check since the server started"),
+    Field("uptime_ms", "I", "since the server started; may wrap"),
+    Field("operator_count", "H", "of the running model"),
+    Field("input_count", "B", "of the running model"),
+    Field("output_count", "B", "of the running model"),
+    Field("model_error", "b", "ErrorCode of a stored file that did not load, or 0"),
+    Field("reserved", "B", "0"),
+    Field("reserved2", "H", "0"),
+)
+
+SET_INPUT_REQUEST: tuple[Field, ...] = (
+    Field("offset", "I", "of the first byte that follows, in the input tensor"),
+    Field("input", "B", "index of the model's input"),
+    Field("reserved", "B", "must be 0"),
+    Field("reserved2", "H", "must be 0"),
+)
+
+RUN_REQUEST: tuple[Field, ...] = (Field("flags", "B", "must be 0; reserved for an energy trigger"),)
+RUN_REPLY: tuple[Field, ...] = (Field("run_us", "I", "microseconds of the inference, by the device's clock"),)
+
+GET_OUTPUT_REQUEST: tuple[Field, ...] = (
+    Field("offset", "I", "first byte wanted of the output tensor"),
+    Field("length", "H", "bytes wanted at most"),
+    Field("output", "B", "index of the model's output"),
+    Field("reserved", "B", "must be 0"),
+)
+GET_OUTPUT_REPLY: tuple[Field, ...] = (Field("output_bytes", "I", "length of the whole output tensor"),)
+
+BENCH_REQUEST: tuple[Field, ...] = (
+    Field("runs", "H", "inferences to time, 1 or more; their times must fit one payload"),
+    Field("flags", "B", "must be 0; reserved for an energy trigger"),
+    Field("reserved", "B", "must be 0"),
+)
+
+PROFILE_REQUEST: tuple[Field, ...] = (
+    Field("first", "H", "first operator wanted; 0 makes a new timed run"),
+    Field("reserved", "H", "must be 0"),
+)
+PROFILE_REPLY: tuple[Field, ...] = (
+    Field("operator_count", "H", "of the running model"),
+    Field("reserved", "H", "0"),
+)
+
+RESET_REQUEST: tuple[Field, ...] = (Field("kind", "B", "ResetKind"),)
+
+ERROR_REPLY: tuple[Field, ...] = (
+    Field("code", "b", "ErrorCode"),
+    Field("message", "B", "id of the request that failed; 0 when the frame could not be read"),
+)
+
+STRUCTS = {
+    "header": HEADER,
+    "section_entry": SECTION_ENTRY,
+    "golden": GOLDEN,
+    "hello_request": HELLO_REQUEST,
+    "hello_reply": HELLO_REPLY,
+    "begin_request": BEGIN_REQUEST,
+    "data_request": DATA_REQUEST,
+    "offset_reply": OFFSET_REPLY,
+    "commit_request": COMMIT_REQUEST,
+    "commit_reply": COMMIT_REPLY,
+    "info_reply": INFO_REPLY,
+    "set_input_request": SET_INPUT_REQUEST,
+    "run_request": RUN_REQUEST,
+    "run_reply": RUN_REPLY,
+    "get_output_request": GET_OUTPUT_REQUEST,
+    "get_output_reply": GET_OUTPUT_REPLY,
+    "bench_request": BENCH_REQUEST,
+    "profile_request": PROFILE_REQUEST,
+    "profile_reply": PROFILE_REPLY,
+    "reset_request": RESET_REQUEST,
+    "error_reply": ERROR_REPLY,
+}
 
 
 def struct_format(fields: tuple[Field, ...]) -> str:
@@ -415,6 +537,7 @@ class ErrorCode(enum.IntEnum):
     DOWNGRADE = -47
     BUSY = -48
     BAD_ARGUMENT = -49
+    INTERNAL = -50  # the device server itself failed; the detail is its exception
 
 
 # ---------------------------------------------------------------------------------------------- messages
@@ -423,17 +546,57 @@ class ErrorCode(enum.IntEnum):
 class Message(enum.IntEnum):
     """Message ids of the wire protocol; a reply has the request's id with bit 7 set."""
 
-    HELLO = 1
-    BEGIN = 2
-    DATA = 3
-    COMMIT = 4
-    CONFIRM = 5
-    ABORT = 6
-    INFO = 7
-    SET_INPUT = 8
-    RUN = 9
-    GET_OUTPUT = 10
-    BENCH = 11
-    PROFILE = 12
-    RESET = 13
-    ERROR = 127
+    HELLO = 1  # open a session; what the device is, has and runs
+    BEGIN = 2  # start to transfer a model file
+    DATA = 3  # a piece of it
+    COMMIT = 4  # verify the file, load it, and replace the model
+    CONFIRM = 5  # reserved: keep a model that runs on trial
+    ABORT = 6  # forget the transfer
+    INFO = 7  # counters, memory, and the model's inputs and outputs
+    SET_INPUT = 8  # a piece of an input tensor
+    RUN = 9  # one inference
+    GET_OUTPUT = 10  # a piece of an output tensor
+    BENCH = 11  # time several inferences
+    PROFILE = 12  # time each operator of one inference
+    RESET = 13  # clear the model's state, or start the server again
+    ERROR = 127  # only as a reply: the request failed
+
+
+class Capability(enum.IntFlag):
+    """What a device server can do beyond the messages of version 1."""
+
+    PROFILE = 1  # PROFILE gives the time of each operator
+    SLOTS = 2  # reserved: A/B slots
+    SIGNATURES = 4  # reserved: refuses what its key did not sign
+    TRIAL = 8  # reserved: a new model runs on trial until CONFIRM
+    TRIGGER = 16  # reserved: marks inferences on a pin, for a power meter
+
+
+class BeginFlag(enum.IntFlag):
+    """How to take a new model; the other bits must be 0."""
+
+    FORCE = 1  # also when its version is below that of the running model of the same id
+
+
+class ModelState(enum.IntEnum):
+    NONE = 0  # no model is stored
+    READY = 1  # a model is loaded
+    BAD = 2  # the stored file failed its checks; INFO says which
+
+
+class ResetKind(enum.IntEnum):
+    STATE = 0  # persistent tensors go back to their initial values
+    SERVER = 1  # forget the transfer, inputs and outputs, and load the stored model again
+
+
+# Framing: delimiter, escaped content, delimiter. Content: message id, sequence number, payload, CRC-32.
+WIRE_DELIMITER = 10  # line feed: ends and may begin a frame
+WIRE_ESCAPE = 27  # the next byte is the original XOR WIRE_ESCAPE_XOR
+WIRE_ESCAPE_XOR = 64
+WIRE_INTERRUPT = 3  # Ctrl-C: never sent inside a frame
+WIRE_RETURN = 13  # carriage return: never sent inside a frame, ignored by receivers
+WIRE_OVERHEAD_BYTES = 6  # message id, sequence number and CRC-32
+WIRE_MIN_PAYLOAD_BYTES = 128  # every device takes at least this
+WIRE_MAX_PAYLOAD_BYTES = 4096  # no device takes more
+WIRE_REPLY_BIT = 128  # set in the message id of a reply
+WIRE_CRC_RESIDUE = 0x2144DF1C  # CRC-32 of a content that ends in its own little-endian CRC-32

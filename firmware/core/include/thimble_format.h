@@ -20,6 +20,16 @@
 #define THIMBLE_RANGE_TOP_BITS 31
 #define THIMBLE_RANGE_RENORMALISE_BITS 23
 #define THIMBLE_RANGE_GAP_CLASS_BITS 5
+#define THIMBLE_WIRE_DELIMITER 10
+#define THIMBLE_WIRE_ESCAPE 27
+#define THIMBLE_WIRE_ESCAPE_XOR 64
+#define THIMBLE_WIRE_INTERRUPT 3
+#define THIMBLE_WIRE_RETURN 13
+#define THIMBLE_WIRE_OVERHEAD_BYTES 6
+#define THIMBLE_WIRE_MIN_PAYLOAD_BYTES 128
+#define THIMBLE_WIRE_MAX_PAYLOAD_BYTES 4096
+#define THIMBLE_WIRE_REPLY_BIT 128
+#define THIMBLE_WIRE_CRC_RESIDUE 558161692
 
 /* Byte offsets of the fixed little-endian structs. */
 #define THIMBLE_HEADER_MAGIC_OFFSET 0 /* the bytes "THMB" */
@@ -47,6 +57,105 @@
 #define THIMBLE_GOLDEN_SEED_OFFSET 0 /* seed of the xorshift32 generator that fills all inputs in order; not 0 */
 #define THIMBLE_GOLDEN_OUTPUT_CRC32_OFFSET 4 /* CRC-32 of all output tensors' bytes in order */
 #define THIMBLE_GOLDEN_BYTES 8
+
+#define THIMBLE_HELLO_REQUEST_PROTOCOL_VERSION_OFFSET 0 /* the client's, 1 */
+#define THIMBLE_HELLO_REQUEST_RESERVED_OFFSET 1 /* must be 0 */
+#define THIMBLE_HELLO_REQUEST_MAX_PAYLOAD_OFFSET 2 /* largest payload that the client takes */
+#define THIMBLE_HELLO_REQUEST_SESSION_OFFSET 4 /* chosen at random; a HELLO of the session that is open is a repetition */
+#define THIMBLE_HELLO_REQUEST_BYTES 8
+
+#define THIMBLE_HELLO_REPLY_PROTOCOL_VERSION_OFFSET 0 /* the device's, 1 */
+#define THIMBLE_HELLO_REPLY_FORMAT_VERSION_OFFSET 1 /* largest format version that its loader reads */
+#define THIMBLE_HELLO_REPLY_ARCHITECTURE_OFFSET 2 /* of native code in .mpy files, as MicroPython numbers it; 0 = none */
+#define THIMBLE_HELLO_REPLY_MODEL_STATE_OFFSET 3 /* ModelState */
+#define THIMBLE_HELLO_REPLY_MAX_PAYLOAD_OFFSET 4 /* largest payload that the device takes and sends in this session */
+#define THIMBLE_HELLO_REPLY_SLOT_COUNT_OFFSET 6 /* slots for models; 1 until A/B slots exist */
+#define THIMBLE_HELLO_REPLY_ACTIVE_SLOT_OFFSET 7 /* slot of the running model */
+#define THIMBLE_HELLO_REPLY_CAPABILITIES_OFFSET 8 /* Capability bits */
+#define THIMBLE_HELLO_REPLY_FEATURES_OFFSET 12 /* Feature bits of its loader */
+#define THIMBLE_HELLO_REPLY_OPERATORS_OFFSET 16 /* bit n is set when it has operator id n */
+#define THIMBLE_HELLO_REPLY_HEAP_FREE_BYTES_OFFSET 20 /* free RAM at this moment */
+#define THIMBLE_HELLO_REPLY_SLOT_BYTES_OFFSET 24 /* longest file that it can store */
+#define THIMBLE_HELLO_REPLY_MODEL_ID_OFFSET 28 /* of the running model; 0 without one */
+#define THIMBLE_HELLO_REPLY_MODEL_VERSION_OFFSET 32 /* of the running model; 0 without one */
+#define THIMBLE_HELLO_REPLY_MODEL_SHA256_OFFSET 36 /* the SHA-256 in the running model's trailer; zeros without one */
+#define THIMBLE_HELLO_REPLY_BYTES 68
+
+#define THIMBLE_BEGIN_REQUEST_FILE_BYTES_OFFSET 0 /* length of the file that follows in DATA */
+#define THIMBLE_BEGIN_REQUEST_FLAGS_OFFSET 4 /* BeginFlag bits */
+#define THIMBLE_BEGIN_REQUEST_SLOT_OFFSET 5 /* must be 0: the device chooses */
+#define THIMBLE_BEGIN_REQUEST_RESERVED_OFFSET 6 /* must be 0 */
+#define THIMBLE_BEGIN_REQUEST_SHA256_OFFSET 8 /* SHA-256 of the file without its trailer, as its trailer holds it */
+#define THIMBLE_BEGIN_REQUEST_BYTES 40
+
+#define THIMBLE_DATA_REQUEST_OFFSET_OFFSET 0 /* of the first byte that follows, in the file */
+#define THIMBLE_DATA_REQUEST_BYTES 4
+
+#define THIMBLE_OFFSET_REPLY_NEXT_OFFSET_OFFSET 0 /* the byte that the device waits for */
+#define THIMBLE_OFFSET_REPLY_BYTES 4
+
+#define THIMBLE_COMMIT_REQUEST_FLAGS_OFFSET 0 /* must be 0; reserved for a trial run */
+#define THIMBLE_COMMIT_REQUEST_BYTES 1
+
+#define THIMBLE_COMMIT_REPLY_LOAD_US_OFFSET 0 /* microseconds that checking and loading took */
+#define THIMBLE_COMMIT_REPLY_BYTES 4
+
+#define THIMBLE_INFO_REPLY_HEAP_FREE_BYTES_OFFSET 0 /* free RAM */
+#define THIMBLE_INFO_REPLY_HEAP_BYTES_OFFSET 4 /* all RAM of the heap */
+#define THIMBLE_INFO_REPLY_STORAGE_FREE_BYTES_OFFSET 8 /* free space where models are kept */
+#define THIMBLE_INFO_REPLY_ARENA_BYTES_OFFSET 12 /* of the running model */
+#define THIMBLE_INFO_REPLY_SCRATCH_BYTES_OFFSET 16 /* stream scratch of the running model */
+#define THIMBLE_INFO_REPLY_RECEIVED_BYTES_OFFSET 20 /* of the file that is being transferred */
+#define THIMBLE_INFO_REPLY_BAD_FRAMES_OFFSET 24 /* frames that failed their check since the server started */
+#define THIMBLE_INFO_REPLY_UPTIME_MS_OFFSET 28 /* since the server started; may wrap */
+#define THIMBLE_INFO_REPLY_OPERATOR_COUNT_OFFSET 32 /* of the running model */
+#define THIMBLE_INFO_REPLY_INPUT_COUNT_OFFSET 34 /* of the running model */
+#define THIMBLE_INFO_REPLY_OUTPUT_COUNT_OFFSET 35 /* of the running model */
+#define THIMBLE_INFO_REPLY_MODEL_ERROR_OFFSET 36 /* ErrorCode of a stored file that did not load, or 0 */
+#define THIMBLE_INFO_REPLY_RESERVED_OFFSET 37 /* 0 */
+#define THIMBLE_INFO_REPLY_RESERVED2_OFFSET 38 /* 0 */
+#define THIMBLE_INFO_REPLY_BYTES 40
+
+#define THIMBLE_SET_INPUT_REQUEST_OFFSET_OFFSET 0 /* of the first byte that follows, in the input tensor */
+#define THIMBLE_SET_INPUT_REQUEST_INPUT_OFFSET 4 /* index of the model's input */
+#define THIMBLE_SET_INPUT_REQUEST_RESERVED_OFFSET 5 /* must be 0 */
+#define THIMBLE_SET_INPUT_REQUEST_RESERVED2_OFFSET 6 /* must be 0 */
+#define THIMBLE_SET_INPUT_REQUEST_BYTES 8
+
+#define THIMBLE_RUN_REQUEST_FLAGS_OFFSET 0 /* must be 0; reserved for an energy trigger */
+#define THIMBLE_RUN_REQUEST_BYTES 1
+
+#define THIMBLE_RUN_REPLY_RUN_US_OFFSET 0 /* microseconds of the inference, by the device's clock */
+#define THIMBLE_RUN_REPLY_BYTES 4
+
+#define THIMBLE_GET_OUTPUT_REQUEST_OFFSET_OFFSET 0 /* first byte wanted of the output tensor */
+#define THIMBLE_GET_OUTPUT_REQUEST_LENGTH_OFFSET 4 /* bytes wanted at most */
+#define THIMBLE_GET_OUTPUT_REQUEST_OUTPUT_OFFSET 6 /* index of the model's output */
+#define THIMBLE_GET_OUTPUT_REQUEST_RESERVED_OFFSET 7 /* must be 0 */
+#define THIMBLE_GET_OUTPUT_REQUEST_BYTES 8
+
+#define THIMBLE_GET_OUTPUT_REPLY_OUTPUT_BYTES_OFFSET 0 /* length of the whole output tensor */
+#define THIMBLE_GET_OUTPUT_REPLY_BYTES 4
+
+#define THIMBLE_BENCH_REQUEST_RUNS_OFFSET 0 /* inferences to time, 1 or more; their times must fit one payload */
+#define THIMBLE_BENCH_REQUEST_FLAGS_OFFSET 2 /* must be 0; reserved for an energy trigger */
+#define THIMBLE_BENCH_REQUEST_RESERVED_OFFSET 3 /* must be 0 */
+#define THIMBLE_BENCH_REQUEST_BYTES 4
+
+#define THIMBLE_PROFILE_REQUEST_FIRST_OFFSET 0 /* first operator wanted; 0 makes a new timed run */
+#define THIMBLE_PROFILE_REQUEST_RESERVED_OFFSET 2 /* must be 0 */
+#define THIMBLE_PROFILE_REQUEST_BYTES 4
+
+#define THIMBLE_PROFILE_REPLY_OPERATOR_COUNT_OFFSET 0 /* of the running model */
+#define THIMBLE_PROFILE_REPLY_RESERVED_OFFSET 2 /* 0 */
+#define THIMBLE_PROFILE_REPLY_BYTES 4
+
+#define THIMBLE_RESET_REQUEST_KIND_OFFSET 0 /* ResetKind */
+#define THIMBLE_RESET_REQUEST_BYTES 1
+
+#define THIMBLE_ERROR_REPLY_CODE_OFFSET 0 /* ErrorCode */
+#define THIMBLE_ERROR_REPLY_MESSAGE_OFFSET 1 /* id of the request that failed; 0 when the frame could not be read */
+#define THIMBLE_ERROR_REPLY_BYTES 2
 
 enum thimble_header_flag {
     THIMBLE_HEADER_FLAG_SIGNED = 1, /* the trailer is SHA-256 followed by an Ed25519 signature */
@@ -218,23 +327,47 @@ enum thimble_error_code {
     THIMBLE_ERROR_DOWNGRADE = -47,
     THIMBLE_ERROR_BUSY = -48,
     THIMBLE_ERROR_BAD_ARGUMENT = -49,
+    THIMBLE_ERROR_INTERNAL = -50, /* the device server itself failed; the detail is its exception */
 };
 
 enum thimble_message {
-    THIMBLE_MESSAGE_HELLO = 1,
-    THIMBLE_MESSAGE_BEGIN = 2,
-    THIMBLE_MESSAGE_DATA = 3,
-    THIMBLE_MESSAGE_COMMIT = 4,
-    THIMBLE_MESSAGE_CONFIRM = 5,
-    THIMBLE_MESSAGE_ABORT = 6,
-    THIMBLE_MESSAGE_INFO = 7,
-    THIMBLE_MESSAGE_SET_INPUT = 8,
-    THIMBLE_MESSAGE_RUN = 9,
-    THIMBLE_MESSAGE_GET_OUTPUT = 10,
-    THIMBLE_MESSAGE_BENCH = 11,
-    THIMBLE_MESSAGE_PROFILE = 12,
-    THIMBLE_MESSAGE_RESET = 13,
-    THIMBLE_MESSAGE_ERROR = 127,
+    THIMBLE_MESSAGE_HELLO = 1, /* open a session; what the device is, has and runs */
+    THIMBLE_MESSAGE_BEGIN = 2, /* start to transfer a model file */
+    THIMBLE_MESSAGE_DATA = 3, /* a piece of it */
+    THIMBLE_MESSAGE_COMMIT = 4, /* verify the file, load it, and replace the model */
+    THIMBLE_MESSAGE_CONFIRM = 5, /* reserved: keep a model that runs on trial */
+    THIMBLE_MESSAGE_ABORT = 6, /* forget the transfer */
+    THIMBLE_MESSAGE_INFO = 7, /* counters, memory, and the model's inputs and outputs */
+    THIMBLE_MESSAGE_SET_INPUT = 8, /* a piece of an input tensor */
+    THIMBLE_MESSAGE_RUN = 9, /* one inference */
+    THIMBLE_MESSAGE_GET_OUTPUT = 10, /* a piece of an output tensor */
+    THIMBLE_MESSAGE_BENCH = 11, /* time several inferences */
+    THIMBLE_MESSAGE_PROFILE = 12, /* time each operator of one inference */
+    THIMBLE_MESSAGE_RESET = 13, /* clear the model's state, or start the server again */
+    THIMBLE_MESSAGE_ERROR = 127, /* only as a reply: the request failed */
+};
+
+enum thimble_capability {
+    THIMBLE_CAPABILITY_PROFILE = 1, /* PROFILE gives the time of each operator */
+    THIMBLE_CAPABILITY_SLOTS = 2, /* reserved: A/B slots */
+    THIMBLE_CAPABILITY_SIGNATURES = 4, /* reserved: refuses what its key did not sign */
+    THIMBLE_CAPABILITY_TRIAL = 8, /* reserved: a new model runs on trial until CONFIRM */
+    THIMBLE_CAPABILITY_TRIGGER = 16, /* reserved: marks inferences on a pin, for a power meter */
+};
+
+enum thimble_begin_flag {
+    THIMBLE_BEGIN_FLAG_FORCE = 1, /* also when its version is below that of the running model of the same id */
+};
+
+enum thimble_model_state {
+    THIMBLE_MODEL_STATE_NONE = 0, /* no model is stored */
+    THIMBLE_MODEL_STATE_READY = 1, /* a model is loaded */
+    THIMBLE_MODEL_STATE_BAD = 2, /* the stored file failed its checks; INFO says which */
+};
+
+enum thimble_reset_kind {
+    THIMBLE_RESET_KIND_STATE = 0, /* persistent tensors go back to their initial values */
+    THIMBLE_RESET_KIND_SERVER = 1, /* forget the transfer, inputs and outputs, and load the stored model again */
 };
 
 /* Positions of the fields of a constant in the PROGRAM section. */
