@@ -2,7 +2,7 @@
 
 mypy cannot check it together with the host's code: the device's standard library is another one. The
 packages micropython-rp2-stubs and micropython-stdlib-stubs (the dev extra) lay the latter out as a typeshed;
-the modules of the port are copied out of site-packages, where mypy ignores stubs without an installed package.
+the modules of the port are copied out of site-packages, where mypy ignores stubs without a package.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def main() -> int:
             return 1
         options = ["--config-file", "mypy.ini", "--custom-typeshed-dir", typeshed]
         environment = {**os.environ, "MYPYPATH": folder}
-        return subprocess.run([sys.executable, "-m", "mypy", *options], cwd=FIRMWARE, env=environment).returncode
+        return subprocess.run(
+            [sys.executable, "-m", "mypy", *options], cwd=FIRMWARE, env=environment
+        ).returncode
 
 
 if __name__ == "__main__":
