@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -23,14 +24,14 @@ print(host_tools.shipped.device_package_folder())
 
 @pytest.fixture(scope="module")
 def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from what git tracks or would track, in a copy, so that no stale build folder gets in."""
+    """A wheel built from a copy of the sources, so that no stale build folder gets in."""
     source = tmp_path_factory.mktemp("source")
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(listing, cwd=repository, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (repository / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((repository / name).read_bytes())
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(repository / name, source)
+    for name in ("model_packager", "host_tools", "firmware", "boards"):
+        shutil.copytree(
+            repository / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.mpy")
+        )
     target = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "-q", "--wheel", "--no-isolation", "--outdir", target, source]
     done = subprocess.run(build, capture_output=True, text=True)
