@@ -1,0 +1,101 @@
+"""How much scratch an operator needs beside the arena: a model and an operator's index go in, bytes come out.
+
+The memory plan minimises the sum of arena and scratch, ``thimble inspect`` prints it and a test measures it
+in the executor, so the formulas stand here once. *Stream scratch* is the decoder's tables and row buffer (it
+depends on the encoding); *kernel scratch* is what the operator's loops copy aside (it depends on the
+operator, its schedule and the executor).
+"""
+
+from __future__ import annotations
+
+from model_packager.encoders.descriptor import StreamDescriptor
+from model_packager.encoders.scratch import stream_scratch_bytes
+from model_packager.format_table import OperatorKind, ScheduleKind
+from model_packager.model import Model, Operator
+
+EXECUTORS = ("micropython",)
+
+FUSED = (ScheduleKind.FUSED_DEPTHWISE, ScheduleKind.FUSED_ADD)
+
+
+def _item_bytes(model: Model, tensor: int) -> int:
+    return model.tensors[tensor].size_bytes // max(1, model.tensors[tensor].element_count) or 1
+
+
+def plane_bytes(model: Model, tensor: int) -> int:
+    """One channel of an activation: H * W elements."""
+    _, height, width, _ = model.tensors[tensor].shape4
+    return height * width * _item_bytes(model, tensor)
+
+
+def padded_plane_bytes(model: Model, operator: Operator) -> int:
+    """One input channel of a depthwise convolution with its border of zero points, which spares the kernel
+    all bounds checks."""
+    _, height, width, _ = model.tensors[operator.inputs[0]].shape4
+    attributes = operator.attributes
+    padded_height = height + attributes.get("pad_top", 0) + attributes.get("pad_bottom", 0)
+    padded_width = width + attributes.get("pad_left", 0) + attributes.get("pad_right", 0)
+    return padded_height * padded_width * _item_bytes(model, operator.inputs[0])
+
+
+def band_bytes(model: Model, operator: Operator, rows: int) -> int:
+    """`rows` rows of a convolution's input, all channels."""
+    _, height, width, channels = model.tensors[operator.inputs[0]].shape4
+    return min(rows, height) * width * channels * _item_bytes(model, operator.inputs[0])
+
+
+def is_fused_tail(model: Model, operator_index: int) -> bool:
+    """Whether the operator is executed by the fused convolution before it."""
+    return operator_index > 0 and model.operators[operator_index - 1].schedule in FUSED
+
+
+def kernel_scratch_bytes(model: Model, operator_index: int, executor: str = "micropython") -> int:
+    """Bytes that the operator's kernel copies aside under its schedule.
+
+    The tail of a fused pair counts 0: its convolution answers for both.
+
+    Raises:
+        ValueError: an executor without formulas.
+    """
+    if executor not in EXECUTORS:
+        raise ValueError(f"no scratch formulas for executor {executor!r}; there are {', '.join(EXECUTORS)}")
+    operator = model.operators[operator_index]
+    if is_fused_tail(model, operator_index):
+        return 0
+    if operator.schedule is ScheduleKind.FUSED_DEPTHWISE:
+        depthwise = model.operators[operator_index + 1]
+        return plane_bytes(model, operator.outputs[0]) + padded_plane_bytes(model, depthwise)
+    if operator.schedule is ScheduleKind.FUSED_ADD:
+        return plane_bytes(model, operator.outputs[0])
+    if operator.kind is OperatorKind.DEPTHWISE_CONV_2D:
+        return padded_plane_bytes(model, operator)
+    if operator.kind is OperatorKind.CONV_2D and operator.schedule is ScheduleKind.IN_PLACE:
+        return band_bytes(model, operator, operator.schedule_parameter)
+    return 0
+
+
+def _own_stream_scratch(operator: Operator) -> int:
+    if operator.weights is None or not isinstance(operator.weights.encoding, StreamDescriptor):
+        return 0
+    return stream_scratch_bytes(operator.weights.encoding)
+
+
+def operator_stream_scratch_bytes(model: Model, operator_index: int) -> int:
+    """Bytes of decoder tables and row buffers that are open while the operator runs: its own stream's and, in
+    a fused pair, its tail's. 0 where no encoding (a ``StreamDescriptor``) is set yet."""
+    if is_fused_tail(model, operator_index):
+        return 0
+    operator = model.operators[operator_index]
+    total = _own_stream_scratch(operator)
+    if operator.schedule in FUSED:
+        total += _own_stream_scratch(model.operators[operator_index + 1])
+    return total
+
+
+def ram_peak_bytes(model: Model, executor: str = "micropython") -> int:
+    """Arena (inputs and outputs included) plus the largest scratch of any operator, both kinds together."""
+    scratch = (
+        operator_stream_scratch_bytes(model, index) + kernel_scratch_bytes(model, index, executor)
+        for index in range(len(model.operators))
+    )
+    return model.arena_bytes + max(scratch, default=0)

@@ -1,0 +1,129 @@
+"""Offsets in the arena: blocks with sizes and lifetimes go in, offsets without conflicts come out;
+plan_memory calls it.
+
+Greedy placement after Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference" (2020),
+section 5: blocks are taken in some order and each is put at the lowest offset where it meets no block that is
+alive with it. No one order is best, so several are tried, then random ones from a fixed seed until the lower
+bound is met.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+ALIGNMENT_BYTES = 4  # so that executors may read whole words, whatever the dtype
+RANDOM_ORDERS = 200
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tensor's need: `size_bytes` from the block's offset, alive from step `first` to step `last`, both
+    included."""
+
+    size_bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Tensors that share one offset: one tensor, or a chain of tensors that are computed in place."""
+
+    spans: tuple[Span, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return max(span.size_bytes for span in self.spans)
+
+    @property
+    def first(self) -> int:
+        return min(span.first for span in self.spans)
+
+    @property
+    def last(self) -> int:
+        return max(span.last for span in self.spans)
+
+
+def aligned(size_bytes: int) -> int:
+    return -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+
+
+def _forbidden(block: Block, other: Block, other_offset: int) -> list[tuple[int, int]]:
+    """Open intervals of offsets at which `block` would meet `other`."""
+    if block.last < other.first or other.last < block.first:
+        return []
+    return [
+        (other_offset - aligned(mine.size_bytes), other_offset + aligned(theirs.size_bytes))
+        for mine in block.spans
+        for theirs in other.spans
+        if mine.first <= theirs.last and theirs.first <= mine.last
+    ]
+
+
+def _lowest_offset(intervals: list[tuple[int, int]]) -> int:
+    """The lowest offset >= 0 that lies inside none of the open `intervals`."""
+    offset = 0
+    for low, high in sorted(intervals):
+        if low < offset < high:
+            offset = high
+    return offset
+
+
+def _place_in_order(blocks: Sequence[Block], order: Sequence[int]) -> tuple[list[int], int]:
+    offsets = [0] * len(blocks)
+    placed: list[int] = []
+    total = 0
+    for index in order:
+        intervals: list[tuple[int, int]] = []
+        for other in placed:
+            intervals += _forbidden(blocks[index], blocks[other], offsets[other])
+        offsets[index] = _lowest_offset(intervals)
+        placed.append(index)
+        total = max(total, offsets[index] + aligned(blocks[index].size_bytes))
+    return offsets, total
+
+
+def live_bytes(blocks: Sequence[Block], step_count: int) -> list[int]:
+    """Bytes alive at each step; spans of one block overlap, so the block counts with its largest living
+    one."""
+    live = [0] * step_count
+    for block in blocks:
+        needs: dict[int, int] = {}
+        for span in block.spans:
+            for step in range(max(0, span.first), min(step_count - 1, span.last) + 1):
+                needs[step] = max(needs.get(step, 0), aligned(span.size_bytes))
+        for step, size in needs.items():
+            live[step] += size
+    return live
+
+
+def place_tensors(blocks: Sequence[Block], step_count: int) -> tuple[list[int], int]:
+    """Offsets of all blocks, and the arena's size in bytes.
+
+    Meets the lower bound (the most bytes alive at any step) for most networks; deterministic.
+    """
+    bound = max(live_bytes(blocks, step_count), default=0)
+    keys: list[Callable[[int], tuple[int, ...]]] = [
+        lambda i: (-blocks[i].size_bytes, blocks[i].first),
+        lambda i: (-blocks[i].size_bytes * (blocks[i].last - blocks[i].first + 1), blocks[i].first),
+        lambda i: (blocks[i].first, -blocks[i].size_bytes),
+        lambda i: (-blocks[i].last, -blocks[i].size_bytes),
+        lambda i: (blocks[i].first - blocks[i].last, -blocks[i].size_bytes),
+    ]
+    best: tuple[list[int], int] | None = None
+    shuffler = random.Random(1)
+    for attempt in range(len(keys) + RANDOM_ORDERS):
+        order = list(range(len(blocks)))
+        if attempt < len(keys):
+            order.sort(key=keys[attempt])
+        else:
+            order.sort(key=lambda i: -blocks[i].size_bytes * shuffler.uniform(0.3, 1.0))
+        candidate = _place_in_order(blocks, order)
+        if best is None or candidate[1] < best[1]:
+            best = candidate
+        if best[1] <= bound:
+            break
+    assert best is not None
+    return best
