@@ -365,7 +365,8 @@ def fully_connected_accumulate(
 ) -> npt.NDArray[Any]:
     """Accumulators int32 (batch, outputs) of a fully connected layer, bias int32 (outputs,) included.
 
-    x int8 or int16 (batch, inputs), weights int8 (outputs, inputs). Source: reference/integer_ops/fully_connected.h.
+    x int8 or int16 (batch, inputs), weights int8 (outputs, inputs).
+    Source: reference/integer_ops/fully_connected.h.
     """
     dtype = _exact_float(weights, in_zero_point, np.iinfo(x.dtype))
     shifted = np.subtract(x, in_zero_point, dtype=dtype, casting="unsafe")
@@ -554,6 +555,21 @@ def mean(
     return np.clip(scaled + out_zero_point, limits.min, limits.max).astype(x.dtype)
 
 
+def nearest_indices(
+    in_size: int, out_size: int, align_corners: bool = False, half_pixel_centers: bool = False
+) -> npt.NDArray[np.int64]:
+    """Input cell of each output cell of a nearest-neighbour resize along one axis, int64 (out_size,).
+
+    TFLM computes these in float32, so a device gets them from the packager. Source:
+    reference/resize_nearest_neighbor.h, GetNearestNeighbor.
+    """
+    aligned = align_corners and out_size > 1
+    scale = np.float32(in_size - aligned) / np.float32(out_size - aligned)
+    position = (np.arange(out_size, dtype=np.float32) + np.float32(0.5 * half_pixel_centers)) * scale
+    cell = np.floor(position.astype(np.float64) + 0.5) if align_corners else np.floor(position)
+    return np.clip(cell.astype(np.int64), 0, in_size - 1)
+
+
 # --- softmax ------------------------------------------------------------------------------------------------
 
 
@@ -599,7 +615,7 @@ def _reciprocal(total: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def softmax(x: Int8Array, parameters: SoftmaxParameters, dtype: Any = np.int8) -> npt.NDArray[Any]:
-    """Softmax over the last axis of int8 x, as int8 (scale 1/256, zero point -128) or int16 (1/65536, -32768).
+    """Softmax over the last axis of int8 x, as int8 (scale 1/256, zero point -128) or int16 (2^-16, -32768).
 
     Integer throughout: no table, no float. A sum of exponentials of 512 or more, on which TFLM's int8 kernel
     aborts, raises `ImportRefused`. Source: reference/softmax.h.
@@ -613,7 +629,7 @@ def softmax(x: Int8Array, parameters: SoftmaxParameters, dtype: Any = np.int8) -
     exponent = bits_over_one + 31 - limits.bits
     if np.any(exponent > 31) or np.any(total >> 31):
         raise ImportRefused(
-            f"softmax over {x.shape[-1]} classes left TFLM's range; {SOFTMAX_CLASS_LIMIT} are always within it"
+            f"softmax over {x.shape[-1]} classes left TFLM's range; {SOFTMAX_CLASS_LIMIT} are always safe"
         )
     unclamped = rounding_divide_by_pot(saturating_rounding_doubling_high_mul(scale, e), exponent) + limits.min
     return np.clip(unclamped, limits.min, limits.max).astype(dtype)

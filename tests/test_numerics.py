@@ -1,0 +1,295 @@
+"""numerics.py against TensorFlow Lite Micro itself, against vectors it made, and against plain integers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numerics_cases
+import numpy as np
+import pytest
+import tflite_models
+from numerics_cases import EVERY_INPUT, KINDS, Case, array_from_json
+from tflm_oracle import TFLM_DISTRIBUTION, TFLM_VERSION, run_tflm
+
+from model_packager import fixed_point, numerics
+from model_packager.errors import ImportRefused
+
+VECTORS = Path(__file__).resolve().parent / "vectors" / "numerics"
+RANDOM_CASES_PER_KIND = 25
+
+
+@pytest.fixture(scope="module")
+def tflm(require_module: Callable[[str], ModuleType]) -> Callable[..., list[np.ndarray]]:
+    """TFLM's interpreter, of the pinned build: another build may round otherwise."""
+    require_module("tflite_micro")
+    assert importlib.metadata.version(TFLM_DISTRIBUTION) == TFLM_VERSION
+    return run_tflm
+
+
+# --- every operator -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_numerics_committed_vectors_equal_tflm(kind: str) -> None:
+    document = json.loads((VECTORS / f"{kind}.json").read_text())
+    assert document["vectors"]
+    for vector in document["vectors"]:
+        case = Case.from_json(vector["case"])
+        np.testing.assert_array_equal(KINDS[kind].predict(case), array_from_json(vector["expected"]))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_numerics_random_cases_equal_tflm(kind: str, tflm: Callable[..., list[np.ndarray]]) -> None:
+    for seed in range(RANDOM_CASES_PER_KIND):
+        case = KINDS[kind].draw(np.random.default_rng([seed, 77]))
+        (expected,) = tflm(KINDS[kind].model(case), *case.inputs())
+        predicted = KINDS[kind].predict(case)
+        assert predicted.dtype == expected.dtype
+        np.testing.assert_array_equal(predicted, expected, err_msg=f"seed {seed}: {case.parameters}")
+
+
+def test_vectors_regenerated_are_unchanged(tflm: Callable[..., list[np.ndarray]]) -> None:
+    sys.path.insert(0, str(VECTORS.parent))
+    try:
+        import make_numerics
+    finally:
+        sys.path.remove(str(VECTORS.parent))
+    for kind in KINDS:
+        assert (VECTORS / f"{kind}.json").read_text() == make_numerics.vectors(kind), kind
+
+
+# --- single or double rounding ------------------------------------------------------------------------------
+
+
+def _single_rounding(x: Any, multiplier: Any, shift: Any) -> np.ndarray:
+    """What TFLM computes when it is built with TFLITE_SINGLE_ROUNDING: one rounding, halves upwards."""
+    total_shift = 31 - np.asarray(shift, np.int64)
+    product = np.asarray(x, np.int64) * np.asarray(multiplier, np.int64)
+    return (product + (np.int64(1) << (total_shift - 1))) >> total_shift
+
+
+def _single_rounding_block(block: Any, multiplier: Any, left: Any, right: Any, offsets: Any) -> np.ndarray:
+    return _single_rounding(block, multiplier, (0 if left is None else left) - right)
+
+
+def _tie_cases() -> list[Case]:
+    """Cases with factors 1/4 or 1/2, where negative halves tell the two roundings apart."""
+    quarter = {
+        "in_scale": 0.25, "in_zero_point": 0, "out_scale": 1.0, "out_zero_point": 0, "activation": "NONE",
+        "weight_scales": [1.0], "stride": [1, 1], "dilation": [1, 1], "padding": "VALID",
+        "axes": [1], "keep_dims": True,
+    }  # fmt: skip
+    half = {
+        "in1_scale": 0.5, "in1_zero_point": 0, "in2_scale": 0.5, "in2_zero_point": 0,
+        "out_scale": 1.0, "out_zero_point": 0, "activation": "NONE",
+    }  # fmt: skip
+    one, none = np.ones(1, np.int8), np.zeros(1, np.int32)
+    image = EVERY_INPUT.reshape(1, 16, 16, 1)
+    pair = {"x": EVERY_INPUT, "x2": np.ones((1, 256), np.int8)}
+    return [
+        Case("conv_2d", quarter, {"x": image, "weights": one.reshape(1, 1, 1, 1), "bias": none}),
+        Case("depthwise_conv_2d", quarter, {"x": image, "weights": one.reshape(1, 1, 1, 1), "bias": none}),
+        Case("fully_connected", quarter, {"x": EVERY_INPUT.T, "weights": one.reshape(1, 1), "bias": none}),
+        Case("mean", quarter, {"x": EVERY_INPUT.reshape(1, 1, 256)}),
+        Case("add", half, pair),
+        Case("sub", half, pair),
+        Case("mul", half, pair),
+        Case("quantize", quarter, {"x": EVERY_INPUT}),
+        Case("leaky_relu", quarter | {"alpha": 1.0}, {"x": EVERY_INPUT}),
+    ]
+
+
+@pytest.mark.parametrize("case", _tie_cases(), ids=lambda case: case.kind)
+def test_rounding_of_ties_is_double_in_tflm(
+    case: Case, tflm: Callable[..., list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (truth,) = tflm(KINDS[case.kind].model(case), *case.inputs())
+    np.testing.assert_array_equal(KINDS[case.kind].predict(case), truth)
+    monkeypatch.setattr(numerics, "multiply_by_quantized_multiplier", _single_rounding)
+    monkeypatch.setattr(numerics, "_requantise_block", _single_rounding_block)
+    assert np.any(KINDS[case.kind].predict(case) != truth)
+
+
+# --- multipliers and requantisation -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("real", "expected"),
+    [
+        (0.0, (0, 0)),
+        (1.0, (1 << 30, 1)),
+        (0.25, (1 << 30, -1)),
+        (0.1, (1717986918, -3)),
+        (1 - 2.0**-40, (1 << 30, 1)),  # the mantissa rounds up to 2^31 and carries into the shift
+        (2.0**-32, (1 << 30, -31)),
+        (2.0**-32 * (1 - 2.0**-20), (0, 0)),
+        (-0.75, (-1610612736, 0)),
+        (2.0**40, (1 << 30, 41)),
+    ],
+)
+def test_quantize_multiplier_known_factor_gives_pair(real: float, expected: tuple[int, int]) -> None:
+    assert numerics.quantize_multiplier(real) == expected
+
+
+@pytest.mark.parametrize("real", [math.nan, math.inf])
+def test_quantize_multiplier_not_finite_is_refused(real: float) -> None:
+    with pytest.raises(ImportRefused, match="finite"):
+        numerics.quantize_multiplier(real)
+
+
+def test_quantize_multiplier_random_factors_are_nearest() -> None:
+    for real in np.exp(np.random.default_rng(3).uniform(-20, 20, 500)):
+        multiplier, shift = numerics.quantize_multiplier(float(real))
+        assert 1 << 30 <= multiplier < 1 << 31
+        assert abs(multiplier - real * 2.0 ** (31 - shift)) <= 0.5
+
+
+def _gemmlowp_high_mul(a: int, b: int) -> int:
+    """The definition with a truncating division, in plain integers."""
+    if a == b == -(1 << 31):
+        return (1 << 31) - 1
+    nudged = a * b + (1 << 30 if a * b >= 0 else 1 - (1 << 30))
+    return nudged // (1 << 31) if nudged >= 0 else -(-nudged // (1 << 31))
+
+
+def _int32_samples(count: int = 4000) -> np.ndarray:
+    edges = [0, 1, -1, 2, -2, 1 << 30, -(1 << 30), (1 << 31) - 1, -(1 << 31), (1 << 15) - 1, 1 << 15, 1 << 16]
+    rng = np.random.default_rng(11)
+    wide = rng.integers(-(1 << 31), 1 << 31, count)
+    return np.concatenate([edges, wide, wide >> rng.integers(0, 31, count)])
+
+
+def test_high_mul_random_and_edges_equal_truncating_definition() -> None:
+    a = _int32_samples()
+    b = np.roll(a, 5)
+    expected = [_gemmlowp_high_mul(int(x), int(y)) for x, y in zip(a, b, strict=True)]
+    np.testing.assert_array_equal(fixed_point.saturating_rounding_doubling_high_mul(a, b), expected)
+    assert fixed_point.saturating_rounding_doubling_high_mul(-(1 << 31), -(1 << 31)) == (1 << 31) - 1
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 15, 30, 31])
+def test_divide_by_pot_random_and_edges_round_half_away(exponent: int) -> None:
+    x = _int32_samples(500)
+    expected = [
+        (-1 if value < 0 else 1) * ((abs(value) + ((1 << exponent) >> 1)) >> exponent) for value in x.tolist()
+    ]
+    np.testing.assert_array_equal(fixed_point.rounding_divide_by_pot(x, exponent), expected)
+
+
+def test_requantise_per_channel_equals_multiply_then_clamp() -> None:
+    rng = np.random.default_rng(5)
+    accumulators = rng.integers(-(1 << 20), 1 << 20, (3, 40, 41, 17)).astype(np.int32)
+    factors = np.exp(rng.uniform(-12, 0, 17))
+    factors[:2] = 3.0, 0.75
+    multiplier, shift = numerics.conv_multipliers(1.0, factors, 1.0)
+    assert shift.max() > 0 > shift.min()
+    scaled = numerics.multiply_by_quantized_multiplier(accumulators, multiplier, shift)
+    expected = np.clip(scaled - 7, -100, 90)
+    np.testing.assert_array_equal(
+        numerics.requantise(accumulators, multiplier, shift, -7, -100, 90), expected.astype(np.int8)
+    )
+
+
+def test_fully_connected_multiplier_rounds_product_to_float32() -> None:
+    in_scale, weight_scale, out_scale = (float(np.float32(value)) for value in (0.1, 0.003, 0.7))
+    multipliers, _ = numerics.conv_multipliers(in_scale, [weight_scale], out_scale)
+    per_tensor, _ = numerics.fully_connected_multiplier(in_scale, weight_scale, out_scale)
+    assert per_tensor != multipliers[0]
+
+
+def test_fully_connected_multiplier_foreign_bias_scale_is_refused() -> None:
+    numerics.fully_connected_multiplier(0.5, 0.5, 0.1, bias_scale=0.25)
+    with pytest.raises(ImportRefused, match="bias scale"):
+        numerics.fully_connected_multiplier(0.5, 0.5, 0.1, bias_scale=0.5)
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [("NONE", (-128, 127)), ("RELU", (-5, 127)), ("RELU6", (-5, 55)), ("RELU_N1_TO_1", (-15, 5))],
+)
+def test_activation_range_fused_activation_gives_clamp(activation: str, expected: tuple[int, int]) -> None:
+    assert numerics.activation_range(activation, 0.1, -5) == expected
+
+
+def test_activation_range_unknown_activation_is_refused() -> None:
+    with pytest.raises(ImportRefused, match="TANH"):
+        numerics.activation_range("TANH", 0.1, 0)
+
+
+# --- sums ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [8, 700])  # float32 and float64 inside
+def test_conv_accumulate_extreme_values_are_exact(depth: int) -> None:
+    rng = np.random.default_rng(9)
+    x = rng.choice(np.array([-128, -127, 127], np.int8), (2, 3, 3, depth))
+    weights = rng.choice(np.array([-128, 127, 126], np.int8), (2, 3, 3, depth))
+    bias = np.array([123456789, -5], np.int32)
+    expected = np.einsum("nyxd,cyxd->nc", x.astype(np.int64) - 127, weights.astype(np.int64)) + bias
+    got = numerics.conv_2d_accumulate(x, weights, bias, in_zero_point=127)
+    assert got.dtype == np.int32
+    np.testing.assert_array_equal(got[:, 0, 0], expected)
+
+
+def test_add_parameters_ratio_of_one_or_more_is_refused() -> None:
+    with pytest.raises(ImportRefused, match="output scale ratio of add"):
+        numerics.add_parameters(1.0, 1.0, 2.0**-20)
+
+
+# --- softmax and tables -------------------------------------------------------------------------------------
+
+
+def test_softmax_most_classes_that_are_safe_equal_tflm(tflm: Callable[..., list[np.ndarray]]) -> None:
+    x = np.full((1, numerics.SOFTMAX_CLASS_LIMIT), 5, np.int8)
+    (expected,) = tflm(tflite_models.softmax(x.shape, (0.1, 0)), x)
+    np.testing.assert_array_equal(numerics.softmax(x, numerics.softmax_parameters(0.1)), expected)
+
+
+def test_softmax_sum_of_exponentials_too_large_is_refused() -> None:
+    x = np.full((1, numerics.SOFTMAX_CLASS_LIMIT + 1), 5, np.int8)
+    with pytest.raises(ImportRefused, match="512 classes"):
+        numerics.softmax(x, numerics.softmax_parameters(0.1))
+
+
+def test_softmax_parameters_tiny_scale_is_refused() -> None:
+    with pytest.raises(ImportRefused, match="softmax"):
+        numerics.softmax_parameters(1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("swish", (0.1, 0, 0.1, 0)),
+        ("logistic", (0.1, 0, 1 / 256, 0)),
+        ("tanh", (1e-12, 0, 1 / 128, 0)),
+        ("hard_swish", (1.0, 0, 1e-4, 0)),
+    ],
+)
+def test_lookup_table_parameters_that_tflm_refuses_are_refused(kind: str, arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(ImportRefused):
+        numerics.lookup_table(kind, *arguments)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 0.02, 15.9, 16.5, 40.0])
+@pytest.mark.parametrize("kind", ["logistic", "tanh"])
+def test_lookup_table_extreme_input_scale_equals_tflm(
+    kind: str, scale: float, tflm: Callable[..., list[np.ndarray]]
+) -> None:
+    out = (1 / 256, -128) if kind == "logistic" else (1 / 128, 0)
+    parameters = dict(zip(("out_scale", "out_zero_point"), out, strict=True))
+    case = Case(kind, {"in_scale": scale, "in_zero_point": 3, **parameters}, {"x": EVERY_INPUT})
+    (expected,) = tflm(numerics_cases.KINDS[kind].model(case), EVERY_INPUT)
+    np.testing.assert_array_equal(KINDS[kind].predict(case), expected)
+
+
+def test_quantise_float_halves_round_away_and_clamp() -> None:
+    values = np.array([0.25, -0.25, 0.75, 1e9, -1e9, 0.1], np.float32)
+    np.testing.assert_array_equal(numerics.quantise_float(values, 0.5, 3), [4, 2, 5, 127, -128, 3])
+    np.testing.assert_array_equal(numerics.dequantise(np.array([4, 2], np.int8), 0.5, 3), [0.5, -0.5])
