@@ -1,9 +1,9 @@
 """Trains LeNet-300-100 (LeCun et al. 1998; the lecture's first row) on MNIST and writes it as float32 ONNX.
 
 In: the four MNIST files in ``THIMBLE_DATA`` (or ``../shared/data`` beside the repository). Out:
-``lenet300.onnx`` beside this file. Input: (1, 784) float32, pixels divided by 255. Output: 10 logits. The last 5,000 training
-rows are held out as the validation split that chose the hyper-parameters; the test set is only reported, and
-it is the last epoch that is written.
+``lenet300.onnx`` beside this file. Input: (1, 784) float32, pixels divided by 255. Output: 10 logits. The
+last 5,000 training rows are held out as the validation split that chose the hyper-parameters; the test set is
+only reported, and it is the last epoch that is written.
 """
 
 from __future__ import annotations
