@@ -1,0 +1,42 @@
+"""README tells the truth: its links and folders exist, and its commands are commands with those options."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+CODE = "\n".join(re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
+COMMANDS = re.findall(r"^thimble (\w+)([^#\n]*)#?(.*)$", CODE, re.MULTILINE)
+MAKE_TARGETS = re.findall(r"^make (\w+)", CODE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!https?:)([^)#]+)", README))
+def test_readme_relative_link_exists(target: str) -> None:
+    assert (REPOSITORY / target).exists()
+
+
+@pytest.mark.parametrize("folder", re.findall(r"\b(?:model_packager|firmware|host_tools)(?:/[\w.]+)?", CODE))
+def test_readme_data_path_folder_exists(folder: str) -> None:
+    assert (REPOSITORY / folder).exists()
+
+
+@pytest.mark.parametrize("target", MAKE_TARGETS)
+def test_readme_make_target_exists(target: str) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("command", "arguments", "comment"), COMMANDS, ids=[name for name, _, _ in COMMANDS])
+def test_readme_command_has_a_help_that_names_its_options(command: str, arguments: str, comment: str) -> None:
+    program = "import sys; from host_tools.cli import main; sys.exit(main())"
+    command_line = [sys.executable, "-c", program, command, "--help"]
+    done = subprocess.run(command_line, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for option in re.findall(r"(?<!\S)--?[a-z-]+", f"{arguments} {comment}"):
+        assert option in done.stdout
