@@ -81,6 +81,11 @@ def _quantize_multiplier_below_one(real: float, what: str) -> tuple[int, int]:
     return multiplier, shift
 
 
+def scale_ratio(in_scale: float, out_scale: float) -> tuple[int, int]:
+    """Multiplier and shift of double(in_scale) / double(out_scale), the float32 scales of a tensor pair."""
+    return quantize_multiplier(float(np.float32(in_scale)) / float(np.float32(out_scale)))
+
+
 def conv_multipliers(
     in_scale: float,
     weight_scales: Sequence[float] | npt.NDArray[Any],
@@ -104,18 +109,17 @@ def conv_multipliers(
 def fully_connected_multiplier(
     in_scale: float, weight_scale: float, out_scale: float, bias_scale: float | None = None
 ) -> tuple[int, int]:
-    """Multiplier and shift of a fully connected layer with one weight scale.
+    """Multiplier and shift of a fully connected layer with one weight scale: as a convolution's, in double.
 
-    Unlike a convolution's, the product of the two input scales is rounded to float32: the factor is
-    double(float32(in_scale * weight_scale)) / double(out_scale). TFLM refuses a bias whose scale is not about
-    the product of the others. Source: kernel_util.cc, GetQuantizedConvolutionMultipler.
+    TFLM refuses a bias whose scale is not about the product of the other two. Source: kernel_util.cc,
+    GetQuantizedConvolutionMultipler. (Sources of August 2026 still round that product to float32, the pinned
+    wheel does not: tests/test_numerics.py tells them apart.)
     """
-    in_f32, weight_f32, out_f64 = np.float32(in_scale), np.float32(weight_scale), float(np.float32(out_scale))
-    if bias_scale is not None:
-        difference = abs(float(in_f32) * float(weight_f32) - float(np.float32(bias_scale)))
-        if not difference / out_f64 <= 0.02:
-            raise ImportRefused("the bias scale is not the product of the input scale and the weight scale")
-    return quantize_multiplier(float(in_f32 * weight_f32) / out_f64)
+    product = float(np.float32(in_scale)) * float(np.float32(weight_scale))
+    out = float(np.float32(out_scale))
+    if bias_scale is not None and not abs(product - float(np.float32(bias_scale))) / out <= 0.02:
+        raise ImportRefused("the bias scale is not the product of the input scale and the weight scale")
+    return quantize_multiplier(product / out)
 
 
 # --- requantisation -----------------------------------------------------------------------------------------
@@ -181,9 +185,12 @@ def requantise(
 ) -> npt.NDArray[Any]:
     """Accumulators (..., channels) int32 to outputs of the same shape: scale, add zero point, clamp.
 
-    multiplier and shift are scalars or (channels,). Equals multiply_by_quantized_multiplier, in cache-sized
-    blocks.
+    multiplier and shift are scalars or (channels,). int64 accumulators (int16 activations) take the 16-bit
+    multiplier of multiply_by_quantized_multiplier_int64, others equal multiply_by_quantized_multiplier.
     """
+    if accumulators.dtype == np.int64:
+        wide = multiply_by_quantized_multiplier_int64(accumulators, multiplier, shift)
+        return np.clip(wide + zero_point, low, high).astype(dtype)
     scale = np.asarray(multiplier, np.int64).reshape(-1)
     exponent = np.asarray(shift, np.int64).reshape(-1)
     channels = accumulators.shape[-1] if max(scale.size, exponent.size) > 1 else 1
@@ -271,13 +278,13 @@ def _exact_float(weights: npt.NDArray[Any], in_zero_point: int, limits: Any) -> 
     return np.float32 if int(per_channel.max(initial=0)) * reach <= 1 << 24 else np.float64
 
 
-def _add_bias(accumulators: npt.NDArray[Any], bias: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
-    """Whole floats to int32 (int64 with an int64 bias), plus the bias; int32 wraps as in TFLM."""
-    wide = accumulators.astype(np.int64)
+def _add_bias(sums: npt.NDArray[Any], bias: npt.NDArray[Any] | None, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Whole floats to accumulators with bias: int64 for int16 x without an int32 bias, else wrapped int32."""
+    wide = sums.astype(np.int64)
     if bias is not None:
         wide += bias
-        if bias.dtype == np.int64:
-            return wide
+    if x.dtype == np.int16 and (bias is None or bias.dtype == np.int64):
+        return wide
     return wrap_int32(wide).astype(np.int32)
 
 
@@ -327,7 +334,7 @@ def conv_2d_accumulate(
         columns = view[..., group * depth : (group + 1) * depth].reshape(-1, matrix.shape[1])
         rows = slice(group * per_group, (group + 1) * per_group)
         out[..., rows] = (columns @ matrix[rows].T).reshape(*view.shape[:3], per_group)
-    return _add_bias(out, bias)
+    return _add_bias(out, bias, x)
 
 
 def depthwise_conv_2d_accumulate(
@@ -357,7 +364,7 @@ def depthwise_conv_2d_accumulate(
         for kx in range(kernel_width):
             columns = slice(kx * dilation[1], kx * dilation[1] + (width - 1) * stride[1] + 1, stride[1])
             out += padded[:, rows, columns] * weights[0, ky, kx].astype(dtype)
-    return _add_bias(out, bias)
+    return _add_bias(out, bias, x)
 
 
 def fully_connected_accumulate(
@@ -370,7 +377,7 @@ def fully_connected_accumulate(
     """
     dtype = _exact_float(weights, in_zero_point, np.iinfo(x.dtype))
     shifted = np.subtract(x, in_zero_point, dtype=dtype, casting="unsafe")
-    return _add_bias(shifted @ weights.astype(dtype).T, bias)
+    return _add_bias(shifted @ weights.astype(dtype).T, bias, x)
 
 
 # --- element-wise operators ---------------------------------------------------------------------------------
@@ -388,12 +395,13 @@ class AddParameters(NamedTuple):
     out_shift: int
 
 
-def _add_parameters(factors: tuple[float, float, float], left_shift: int, operator: str) -> AddParameters:
-    first = _quantize_multiplier_below_one(factors[0], f"the scale ratio of the first operand of {operator}")
-    second = _quantize_multiplier_below_one(
-        factors[1], f"the scale ratio of the second operand of {operator}"
-    )
-    out = _quantize_multiplier_below_one(factors[2], f"the output scale ratio of {operator}")
+def _add_parameters(scales: tuple[float, float, float], left_shift: int, operator: str) -> AddParameters:
+    scale1, scale2, scale3 = (float(np.float32(scale)) for scale in scales)
+    twice = 2 * max(scale1, scale2)
+    first = _quantize_multiplier_below_one(scale1 / twice, f"the first operand's scale ratio in {operator}")
+    second = _quantize_multiplier_below_one(scale2 / twice, f"the second operand's scale ratio in {operator}")
+    out_ratio = twice / ((1 << left_shift) * scale3)
+    out = _quantize_multiplier_below_one(out_ratio, f"the output's scale ratio in {operator}")
     return AddParameters(left_shift, *first, *second, *out)
 
 
@@ -401,21 +409,14 @@ def add_parameters(
     in1_scale: float, in2_scale: float, out_scale: float, left_shift: int = 20
 ) -> AddParameters:
     """Constants of ADD; ratios in double; left_shift 20 for int8, 15 for int16. Source: add_common.cc."""
-    scale1, scale2, scale3 = (float(np.float32(scale)) for scale in (in1_scale, in2_scale, out_scale))
-    twice = 2 * max(scale1, scale2)
-    return _add_parameters(
-        (scale1 / twice, scale2 / twice, twice / ((1 << left_shift) * scale3)), left_shift, "add"
-    )
+    return _add_parameters((in1_scale, in2_scale, out_scale), left_shift, "add")
 
 
 def sub_parameters(
     in1_scale: float, in2_scale: float, out_scale: float, left_shift: int = 20
 ) -> AddParameters:
-    """Constants of SUB; unlike ADD's, each ratio is rounded to float32. Source: sub_common.cc."""
-    scale1, scale2, scale3 = np.float32(in1_scale), np.float32(in2_scale), np.float32(out_scale)
-    twice = np.float32(2) * max(scale1, scale2)
-    out = twice / (np.float32(1 << left_shift) * scale3)
-    return _add_parameters((float(scale1 / twice), float(scale2 / twice), float(out)), left_shift, "sub")
+    """Constants of SUB, the same numbers as ADD's. Source: sub_common.cc."""
+    return _add_parameters((in1_scale, in2_scale, out_scale), left_shift, "sub")
 
 
 def _scaled(x: Any, zero_point: int, left_shift: int, multiplier: int, shift: int) -> IntArray:
@@ -532,7 +533,7 @@ def mean_multiplier(in_scale: float, out_scale: float, count: int) -> tuple[int,
     The factor in_scale / out_scale is quantised first, then divided by count with truncation, so that the
     multiplier can lie below 2^30. Source: reference/reduce.h, QuantizedMeanOrSum.
     """
-    multiplier, shift = quantize_multiplier(float(np.float32(in_scale)) / float(np.float32(out_scale)))
+    multiplier, shift = scale_ratio(in_scale, out_scale)
     bits = min(count.bit_length() - 1, 32, 31 + shift)
     return (multiplier << bits) // count, shift - bits
 
@@ -668,8 +669,8 @@ def _tanh_table(q: IntArray, in_scale: float, in_zp: int, out_scale: float, out_
 
 
 def _relu_table(q: IntArray, in_scale: float, in_zp: int, out_scale: float, out_zp: int) -> IntArray:
-    """The scale ratio is rounded to float32. Source: micro/kernels/activations_common.cc."""
-    multiplier, shift = quantize_multiplier(float(np.float32(in_scale) / np.float32(out_scale)))
+    """As quantize, then never below the zero point. Source: micro/kernels/activations_common.cc."""
+    multiplier, shift = scale_ratio(in_scale, out_scale)
     return np.maximum(multiply_by_quantized_multiplier(q - in_zp, multiplier, shift) + out_zp, out_zp)
 
 
@@ -686,13 +687,10 @@ def _relu6_table(q: IntArray, in_scale: float, in_zp: int, out_scale: float, out
 def _leaky_relu_table(
     q: IntArray, in_scale: float, in_zp: int, out_scale: float, out_zp: int, alpha: float = 0.0
 ) -> IntArray:
-    """Both ratios are rounded to float32.
-
-    Source: reference/leaky_relu.h, micro/kernels/leaky_relu_common.cc.
-    """
-    in_f32, out_f32 = np.float32(in_scale), np.float32(out_scale)
-    identity = quantize_multiplier(float(in_f32 / out_f32))
-    slope, slope_shift = quantize_multiplier(float(in_f32 * np.float32(alpha) / out_f32))
+    """Source: reference/leaky_relu.h, micro/kernels/leaky_relu_common.cc; float32 alpha, double products."""
+    identity = scale_ratio(in_scale, out_scale)
+    scaled_alpha = float(np.float32(in_scale)) * float(np.float32(alpha))
+    slope, slope_shift = quantize_multiplier(scaled_alpha / float(np.float32(out_scale)))
     centred = q - in_zp
     negative = multiply_by_quantized_multiplier(centred, abs(slope), slope_shift)
     positive = multiply_by_quantized_multiplier(centred, *identity)
@@ -713,9 +711,9 @@ def _multiplier_int16(real: float) -> tuple[int, int]:
 
 def _hard_swish_table(q: IntArray, in_scale: float, in_zp: int, out_scale: float, out_zp: int) -> IntArray:
     """Source: reference/hard_swish.h, micro/kernels/hard_swish_common.cc. int16 throughout."""
-    hires_scale = np.float32(1 / 128) * np.float32(in_scale)
-    out_multiplier, out_exponent = _multiplier_int16(float(hires_scale / np.float32(out_scale)))
-    relu_multiplier, relu_exponent = _multiplier_int16(float(hires_scale / np.float32(3 / 32768)))
+    hires_scale = float(np.float32(in_scale)) / 128
+    out_multiplier, out_exponent = _multiplier_int16(hires_scale / float(np.float32(out_scale)))
+    relu_multiplier, relu_exponent = _multiplier_int16(hires_scale / (3 / 32768))
     if not -15 <= out_exponent <= 0 or relu_exponent < -15:
         raise ImportRefused(f"hard swish cannot go from scale {in_scale} to scale {out_scale}")
     hires = (q - in_zp) * 128
@@ -734,8 +732,8 @@ def _hard_swish_table(q: IntArray, in_scale: float, in_zp: int, out_scale: float
 
 
 def _quantize_table(q: IntArray, in_scale: float, in_zp: int, out_scale: float, out_zp: int) -> IntArray:
-    """The factor is double(in_scale) / double(out_scale). Source: reference/requantize.h."""
-    multiplier, shift = quantize_multiplier(float(np.float32(in_scale)) / float(np.float32(out_scale)))
+    """Source: reference/requantize.h, micro/kernels/quantize_common.cc."""
+    multiplier, shift = scale_ratio(in_scale, out_scale)
     return multiply_by_quantized_multiplier(q - in_zp, multiplier, shift) + out_zp
 
 

@@ -72,8 +72,9 @@ def _pair(p: dict[str, Any], name: str) -> tuple[float, int]:
     return p[f"{name}_scale"], p[f"{name}_zero_point"]
 
 
-def _clamp(p: dict[str, Any], name: str = "out") -> tuple[int, int]:
-    return numerics.activation_range(p["activation"], *_pair(p, name))
+def _clamp(p: dict[str, Any], c: Case) -> tuple[int, int]:
+    limits = np.iinfo(c.arrays["x"].dtype)
+    return numerics.activation_range(p["activation"], *_pair(p, "out"), limits.min, limits.max)
 
 
 # --- convolution, depthwise, fully connected ----------------------------------------------------------------
@@ -112,7 +113,25 @@ def _window_model(write: Callable[..., bytes], c: Case) -> bytes:
     return write(
         c.arrays["x"].shape, c.arrays["weights"], c.arrays["bias"], _pair(p, "in"), p["weight_scales"],
         _pair(p, "out"), tuple(p["stride"]), p["padding"], tuple(p["dilation"]), p["activation"],
+        c.arrays["x"].dtype,
     )  # fmt: skip
+
+
+def _draw_int16(kind: str, rng: np.random.Generator) -> Case:
+    """A convolution, depthwise convolution or fully connected layer on int16; bias int32 or int64."""
+    bias_dtypes = (np.int64, np.int64, np.int32) if kind != "depthwise_conv_2d" else (np.int64,)
+    p = _draw_window(rng) | {
+        "in_zero_point": 0,
+        "out_zero_point": 0,
+        "activation": str(rng.choice(["NONE", "RELU"])),
+    }
+    p["stride"][1] = p["stride"][0]
+    bias = _draw_sums(rng, p, 3, per_channel=bool(rng.integers(0, 3))).astype(rng.choice(bias_dtypes))
+    shape = {"conv_2d": (3, 2, 3, 3), "depthwise_conv_2d": (1, 2, 3, 3), "fully_connected": (3, 30)}[kind]
+    x_shape = (2, 30) if kind == "fully_connected" else (1, 6, 7, 3)
+    x = rng.integers(-32768, 32768, x_shape).astype(np.int16)
+    arrays = {"x": x, "weights": rng.integers(-127, 128, shape, dtype=np.int8), "bias": bias}
+    return Case(kind, p, arrays)
 
 
 def _pads(p: dict[str, Any], shape: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -130,7 +149,9 @@ def _window_predict(accumulate: Callable[..., np.ndarray], c: Case) -> np.ndarra
     accumulators = accumulate(x, weights, c.arrays["bias"], p["in_zero_point"], *window)
     channels = accumulators.shape[-1]
     scaling = numerics.conv_multipliers(p["in_scale"], p["weight_scales"], p["out_scale"], channels)
-    return numerics.requantise(accumulators, *scaling, p["out_zero_point"], *_clamp(p))
+    return numerics.requantise(
+        accumulators, *scaling, p["out_zero_point"], *_clamp(p, c), c.arrays["x"].dtype
+    )
 
 
 def _draw_depthwise(rng: np.random.Generator) -> Case:
@@ -157,7 +178,7 @@ def _fully_connected_model(c: Case) -> bytes:
     p = c.parameters
     return tflite_models.fully_connected(
         c.arrays["x"].shape, c.arrays["weights"], c.arrays["bias"], _pair(p, "in"), p["weight_scales"],
-        _pair(p, "out"), p["activation"],
+        _pair(p, "out"), p["activation"], c.arrays["x"].dtype,
     )  # fmt: skip
 
 
@@ -170,10 +191,22 @@ def _fully_connected_predict(c: Case) -> np.ndarray:
     scaling: tuple[Any, Any] = numerics.conv_multipliers(p["in_scale"], scales, p["out_scale"])
     if len(scales) == 1:
         scaling = numerics.fully_connected_multiplier(p["in_scale"], scales[0], p["out_scale"])
-    return numerics.requantise(accumulators, *scaling, p["out_zero_point"], *_clamp(p))
+    return numerics.requantise(
+        accumulators, *scaling, p["out_zero_point"], *_clamp(p, c), c.arrays["x"].dtype
+    )
 
 
 # --- element-wise -------------------------------------------------------------------------------------------
+
+
+def _draw_binary_int16(kind: str, rng: np.random.Generator) -> Case:
+    case = _draw_binary(kind, rng)
+    case.parameters |= dict.fromkeys(("in1_zero_point", "in2_zero_point", "out_zero_point"), 0)
+    if kind == "mul":
+        case.parameters["out_scale"] = float(np.float32(case.parameters["out_scale"] * 100))
+    for name, array in case.arrays.items():
+        case.arrays[name] = rng.integers(-32768, 32768, array.shape).astype(np.int16)
+    return case
 
 
 def _draw_binary(kind: str, rng: np.random.Generator) -> Case:
@@ -189,7 +222,9 @@ def _draw_binary(kind: str, rng: np.random.Generator) -> Case:
 def _binary_model(c: Case) -> bytes:
     p, x, x2 = c.parameters, c.arrays["x"], c.arrays["x2"]
     quantisations = (_pair(p, "in1"), _pair(p, "in2"), _pair(p, "out"))
-    return tflite_models.binary(c.kind.upper(), x.shape, x2.shape, *quantisations, p["activation"])
+    return tflite_models.binary(
+        c.kind.upper(), x.shape, x2.shape, *quantisations, p["activation"], dtype=x.dtype
+    )
 
 
 def _binary_predict(c: Case) -> np.ndarray:
@@ -197,10 +232,11 @@ def _binary_predict(c: Case) -> np.ndarray:
     scales = (p["in1_scale"], p["in2_scale"], p["out_scale"])
     zero_points = (p["in1_zero_point"], p["in2_zero_point"], p["out_zero_point"])
     if c.kind == "mul":
-        return numerics.mul(x, x2, *numerics.mul_multiplier(*scales), zero_points, *_clamp(p))
+        return numerics.mul(x, x2, *numerics.mul_multiplier(*scales), zero_points, *_clamp(p, c))
+    left_shift = 15 if x.dtype == np.int16 else 20
     if c.kind == "add":
-        return numerics.add(x, x2, numerics.add_parameters(*scales), zero_points, *_clamp(p))
-    return numerics.sub(x, x2, numerics.sub_parameters(*scales), zero_points, *_clamp(p))
+        return numerics.add(x, x2, numerics.add_parameters(*scales, left_shift), zero_points, *_clamp(p, c))
+    return numerics.sub(x, x2, numerics.sub_parameters(*scales, left_shift), zero_points, *_clamp(p, c))
 
 
 # --- pooling, mean, softmax ---------------------------------------------------------------------------------
@@ -320,7 +356,12 @@ def _kinds() -> dict[str, Kind]:
         "fully_connected": Kind(_draw_fully_connected, _fully_connected_model, _fully_connected_predict),
         "mean": Kind(_draw_mean, _mean_model, _mean_predict),
     }
+    for name in ("conv_2d", "depthwise_conv_2d", "fully_connected"):
+        kinds[f"{name}_int16"] = kinds[name]._replace(draw=lambda rng, name=name: _draw_int16(name, rng))
     for name in ("add", "sub", "mul"):
+        kinds[f"{name}_int16"] = Kind(
+            lambda rng, name=name: _draw_binary_int16(name, rng), _binary_model, _binary_predict
+        )
         kinds[name] = Kind(lambda rng, name=name: _draw_binary(name, rng), _binary_model, _binary_predict)
     for name in ("average_pool_2d", "max_pool_2d"):
         kinds[name] = Kind(lambda rng, name=name: _draw_pool(name, rng), _pool_model, _pool_predict)

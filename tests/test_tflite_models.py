@@ -1,4 +1,4 @@
-"""The one-operator models: TFLM reads each and moves data as NumPy does, so that later tests may trust them."""
+"""The one-operator models: TFLM reads each and moves data as NumPy does, so later tests may trust them."""
 
 from __future__ import annotations
 
