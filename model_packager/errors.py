@@ -37,3 +37,19 @@ class UsageError(ThimbleError):
 
 class DeviceError(ThimbleError):
     """No device, no answer, or a transport that broke."""
+
+
+class NoDeviceError(DeviceError):
+    """There is no such port, or it cannot be opened."""
+
+
+class DeviceTimeout(DeviceError):
+    """A device did not answer in time."""
+
+
+class VerificationError(DeviceError):
+    """What a device runs is not what was sent."""
+
+
+class DeviceRefused(FormatError):
+    """A device refused a request; ``code`` and ``detail`` are its own words."""

@@ -1,0 +1,372 @@
+"""The host's side of a session with a device server (docs/PROTOCOL.md), over any transport.
+
+Every request waits for its reply with a time-out and is sent again with the same sequence number when none
+came; the server answers a repetition from memory, so nothing is done twice. Refusals of the device are raised
+as `DeviceRefused` with the device's own error code, silence as `DeviceTimeout`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from host_tools.codec import Frame, FrameReader, encode, pack, unpack
+from host_tools.transports import Transport
+from model_packager import format_table as table
+from model_packager.errors import DeviceError, DeviceRefused, DeviceTimeout, VerificationError
+from model_packager.format_table import ErrorCode, Message
+
+REPLY_WAIT_S = 10.0  # for requests that a device answers at once
+LOAD_WAIT_S = 120.0  # COMMIT: a slow board reads, hashes and checks the whole file
+RUN_WAIT_S = 600.0  # RUN: the largest networks take minutes in bytecode
+BENCH_BATCH_S = 2.0  # a BENCH request asks for as many runs as take about this long
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a device says of itself; the fields of the HELLO reply in the format table."""
+
+    protocol_version: int
+    format_version: int
+    architecture: int
+    model_state: table.ModelState
+    max_payload: int
+    slot_count: int
+    active_slot: int
+    capabilities: table.Capability
+    features: table.Feature
+    operators: int
+    heap_free_bytes: int
+    slot_bytes: int
+    model_id: int
+    model_version: int
+    model_sha256: bytes
+    board: str
+
+
+@dataclass(frozen=True)
+class Info:
+    """Counters and sizes of a device; the fields of the INFO reply in the format table."""
+
+    heap_free_bytes: int
+    heap_bytes: int
+    storage_free_bytes: int
+    arena_bytes: int
+    scratch_bytes: int
+    received_bytes: int
+    bad_frames: int
+    uptime_ms: int
+    operator_count: int
+    model_error: ErrorCode | None
+    input_bytes: tuple[int, ...]
+    output_bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What `Client.deploy` did: `sent_bytes` is 0 when the device had the model already."""
+
+    sent_bytes: int
+    seconds: float
+    load_us: int
+
+
+def trailer_sha256(file: bytes) -> bytes:
+    """The SHA-256 (32 bytes) that a model file carries in its trailer; it names the model on the wire."""
+    signed = len(file) > 5 and file[5] & table.HeaderFlag.SIGNED
+    end = len(file) - (table.SIGNATURE_BYTES if signed else 0)
+    return file[max(0, end - table.SHA256_BYTES) : max(0, end)].ljust(table.SHA256_BYTES, b"\0")
+
+
+class Client:
+    """One session with a device server.
+
+    Args:
+        transport: an open transport; the client closes it.
+        resend_s: the time without a reply after which a request is sent again; doubled each time.
+
+    Raises:
+        DeviceTimeout: nothing answers.
+        DeviceError: it speaks another version of the protocol.
+    """
+
+    def __init__(self, transport: Transport, resend_s: float = 0.5, connect_wait_s: float = 5.0) -> None:
+        self._transport = transport
+        self._resend_s = resend_s
+        self._reader = FrameReader()
+        self._sequence = secrets.randbelow(256)
+        self._session = secrets.randbits(32)
+        self._out_of_step = False
+        self.resent_frames = 0
+        self.hello = self._say_hello(connect_wait_s)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the transport."""
+        self._transport.close()
+
+    # ------------------------------------------------------------------------------------- the exchange
+
+    def request(self, message: Message, payload: bytes = b"", wait_s: float = REPLY_WAIT_S) -> bytes:
+        """Send a request and give the payload of its reply.
+
+        Raises:
+            DeviceRefused: the device answered with an error.
+            DeviceTimeout: no answer within `wait_s`, however often it was sent.
+            DeviceError: the connection broke.
+        """
+        if self._out_of_step and message != Message.HELLO:
+            self.refresh()
+        self._sequence = (self._sequence + 1) % 256
+        frame = encode(Frame(message, self._sequence, payload))
+        waited_s, resend_s = 0.0, self._resend_s
+        while waited_s < wait_s:
+            self.resent_frames += waited_s > 0
+            self._transport.write(frame)
+            pause_s = min(resend_s, wait_s - waited_s)
+            reply = self._wait_for_reply(message, pause_s)
+            if reply is not None:
+                self._out_of_step = False
+                return reply
+            # Counted as if all of it had passed: a device that only complains must not keep us here for ever.
+            waited_s += pause_s
+            resend_s *= 2
+        # Whether the device has seen this sequence number is unknown: the next request opens a new session.
+        self._out_of_step = True
+        raise DeviceTimeout(f"the device did not answer {message.name} within {wait_s:g} s")
+
+    def _wait_for_reply(self, message: Message, pause_s: float) -> bytes | None:
+        """The reply's payload; None when it is time to send the request again."""
+        deadline = time.monotonic() + pause_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            data = self._transport.read(left_s)
+            if not data:
+                return None
+            for frame in self._reader.feed(data):
+                complaint = self._complaint(frame)
+                if complaint is not None and complaint[1] == 0:
+                    return None  # the device could not read a frame: it may have been this one
+                if frame.sequence != self._sequence:
+                    continue  # answer to an earlier repetition
+                if complaint is not None and complaint[1] == message:
+                    raise DeviceRefused(complaint[0], complaint[2])
+                if frame.message == message | table.WIRE_REPLY_BIT:
+                    return frame.payload
+        return None
+
+    @staticmethod
+    def _complaint(frame: Frame) -> tuple[ErrorCode, int, str] | None:
+        """Code, id of the request and detail of an ERROR reply; None for any other frame."""
+        if frame.message != Message.ERROR | table.WIRE_REPLY_BIT:
+            return None
+        numbers, _, detail = _parsed(table.ERROR_REPLY, frame.payload)
+        try:
+            code = ErrorCode(numbers["code"])
+        except ValueError as error:
+            raise DeviceError(f"the device gave the unknown error code {numbers['code']}") from error
+        return code, numbers["message"], detail.decode("utf-8", "replace")
+
+    # ------------------------------------------------------------------------------------- the messages
+
+    def _say_hello(self, wait_s: float) -> Hello:
+        payload = pack(
+            table.HELLO_REQUEST,
+            protocol_version=table.PROTOCOL_VERSION,
+            max_payload=table.WIRE_MAX_PAYLOAD_BYTES,
+            session=self._session,
+        )
+        reply = self.request(Message.HELLO, payload, wait_s)
+        numbers, strings, board = _parsed(table.HELLO_REPLY, reply)
+        if numbers["protocol_version"] != table.PROTOCOL_VERSION:
+            raise DeviceError(
+                f"the device speaks version {numbers['protocol_version']} of the protocol, "
+                f"this program version {table.PROTOCOL_VERSION}"
+            )
+        if not table.WIRE_MIN_PAYLOAD_BYTES <= numbers["max_payload"] <= table.WIRE_MAX_PAYLOAD_BYTES:
+            raise DeviceError(f"the device says that it takes payloads of {numbers['max_payload']} bytes")
+        return Hello(
+            protocol_version=numbers["protocol_version"],
+            format_version=numbers["format_version"],
+            architecture=numbers["architecture"],
+            model_state=_model_state(numbers["model_state"]),
+            max_payload=numbers["max_payload"],
+            slot_count=numbers["slot_count"],
+            active_slot=numbers["active_slot"],
+            capabilities=table.Capability(numbers["capabilities"]),
+            features=table.Feature(numbers["features"]),
+            operators=numbers["operators"],
+            heap_free_bytes=numbers["heap_free_bytes"],
+            slot_bytes=numbers["slot_bytes"],
+            model_id=numbers["model_id"],
+            model_version=numbers["model_version"],
+            model_sha256=strings["model_sha256"],
+            board=board.decode("utf-8", "replace"),
+        )
+
+    def refresh(self) -> Hello:
+        """Ask again what the device is and runs (in a new session); also kept in `hello`."""
+        self._session = secrets.randbits(32)
+        self.hello = self._say_hello(REPLY_WAIT_S)
+        return self.hello
+
+    def info(self) -> Info:
+        """Counters, memory, and the lengths of the model's inputs and outputs."""
+        numbers, _, tail = _parsed(table.INFO_REPLY, self.request(Message.INFO))
+        inputs, outputs = numbers.pop("input_count"), numbers.pop("output_count")
+        if len(tail) != 4 * (inputs + outputs):
+            raise DeviceError(f"INFO lists {len(tail)} bytes for {inputs} inputs and {outputs} outputs")
+        sizes = struct.unpack(f"<{inputs + outputs}I", tail)
+        error = numbers.pop("model_error")
+        return Info(
+            **{name: value for name, value in numbers.items() if not name.startswith("reserved")},
+            model_error=ErrorCode(error) if error else None,
+            input_bytes=sizes[:inputs],
+            output_bytes=sizes[inputs:],
+        )
+
+    def begin(self, file: bytes, sha256: bytes | None = None, force: bool = False) -> int:
+        """Announce `file`; the offset to send from, above 0 when the device has a part of this very file."""
+        payload = pack(
+            table.BEGIN_REQUEST,
+            file_bytes=len(file),
+            flags=table.BeginFlag.FORCE if force else 0,
+            sha256=trailer_sha256(file) if sha256 is None else sha256,
+        )
+        header_bytes = struct.calcsize(table.struct_format(table.HEADER))
+        return _next_offset(self.request(Message.BEGIN, payload + file[:header_bytes]))
+
+    def data(self, offset: int, chunk: bytes) -> int:
+        """Send a piece of the file; the offset of the byte that the device wants next."""
+        return _next_offset(self.request(Message.DATA, pack(table.DATA_REQUEST, offset=offset) + chunk))
+
+    def commit(self) -> int:
+        """Have the device verify, load and take the file; microseconds that it took."""
+        reply = self.request(Message.COMMIT, pack(table.COMMIT_REQUEST), LOAD_WAIT_S)
+        return _parsed(table.COMMIT_REPLY, reply)[0]["load_us"]
+
+    def abort(self) -> None:
+        """Have the device forget the transfer."""
+        self.request(Message.ABORT)
+
+    def reset(self, kind: table.ResetKind) -> None:
+        """Clear the model's persistent tensors, or have the server load its stored model again."""
+        self.request(Message.RESET, pack(table.RESET_REQUEST, kind=kind), LOAD_WAIT_S)
+
+    def deploy(self, file: bytes, force: bool = False, progress: Progress | None = None) -> Deployment:
+        """Replace the device's model by `file`, unless it runs that model already.
+
+        Args:
+            force: replace also a newer version, and send even what the device has already.
+            progress: called after each piece with bytes done and bytes in all.
+
+        Raises:
+            DeviceRefused: the device refused the file and keeps its model.
+            VerificationError: the device names another model afterwards.
+        """
+        started = time.monotonic()
+        running = self.hello.model_sha256 if self.hello.model_state == table.ModelState.READY else None
+        if running == trailer_sha256(file) and not force:
+            return Deployment(0, 0.0, 0)
+        offset = self.begin(file, force=force)
+        chunk_bytes = self.hello.max_payload - struct.calcsize(table.struct_format(table.DATA_REQUEST))
+        first_offset = offset
+        while offset < len(file):
+            offset = self.data(offset, file[offset : offset + chunk_bytes])
+            if progress is not None:
+                progress(offset, len(file))
+        sent_s = time.monotonic() - started
+        load_us = self.commit()
+        if self.refresh().model_sha256 != trailer_sha256(file):
+            raise VerificationError("the device took the file, and now runs another model")
+        return Deployment(len(file) - first_offset, sent_s, load_us)
+
+    def set_input(self, index: int, data: bytes) -> None:
+        """Fill an input tensor."""
+        room = self.hello.max_payload - struct.calcsize(table.struct_format(table.SET_INPUT_REQUEST))
+        offset = 0
+        while offset < len(data):
+            fixed = pack(table.SET_INPUT_REQUEST, offset=offset, input=index)
+            offset = _next_offset(self.request(Message.SET_INPUT, fixed + data[offset : offset + room]))
+
+    def run(self) -> int:
+        """One inference on the inputs that were set; microseconds by the device's clock."""
+        reply = self.request(Message.RUN, pack(table.RUN_REQUEST), RUN_WAIT_S)
+        return _parsed(table.RUN_REPLY, reply)[0]["run_us"]
+
+    def get_output(self, index: int) -> bytes:
+        """The bytes of an output tensor."""
+        room = self.hello.max_payload - struct.calcsize(table.struct_format(table.GET_OUTPUT_REPLY))
+        output = b""
+        while True:
+            fixed = pack(table.GET_OUTPUT_REQUEST, offset=len(output), length=room, output=index)
+            numbers, _, piece = _parsed(table.GET_OUTPUT_REPLY, self.request(Message.GET_OUTPUT, fixed))
+            output += piece
+            if len(output) >= numbers["output_bytes"]:
+                return output
+            if not piece:
+                raise DeviceError(f"output {index} ends after {len(output)} of {numbers['output_bytes']} bytes")
+
+    def infer(self, inputs: Sequence[bytes]) -> tuple[list[bytes], int]:
+        """One inference: all inputs in, all outputs and the microseconds it took out."""
+        for index, data in enumerate(inputs):
+            self.set_input(index, data)
+        run_us = self.run()
+        return [self.get_output(index) for index in range(len(self.info().output_bytes))], run_us
+
+    def bench(self, runs: int, progress: Progress | None = None) -> list[int]:
+        """Microseconds of each of `runs` inferences by the device's clock, on whatever its inputs hold."""
+        times: list[int] = []
+        batch = 1
+        while len(times) < runs:
+            count = min(batch, runs - len(times), self.hello.max_payload // 4)
+            reply = self.request(Message.BENCH, pack(table.BENCH_REQUEST, runs=count), RUN_WAIT_S)
+            if len(reply) != 4 * count:
+                raise DeviceError(f"BENCH gave {len(reply)} bytes for {count} runs")
+            times += struct.unpack(f"<{count}I", reply)
+            batch = max(1, int(BENCH_BATCH_S * 1e6 / max(1, max(times))))
+            if progress is not None:
+                progress(len(times), runs)
+        return times
+
+    def profile(self) -> list[int]:
+        """Microseconds of each operator of one inference, by the device's clock."""
+        times: list[int] = []
+        while True:
+            fixed = pack(table.PROFILE_REQUEST, first=len(times))
+            reply = self.request(Message.PROFILE, fixed, RUN_WAIT_S)
+            numbers, _, tail = _parsed(table.PROFILE_REPLY, reply)
+            times += struct.unpack(f"<{len(tail) // 4}I", tail[: len(tail) // 4 * 4])
+            if len(times) >= numbers["operator_count"]:
+                return times
+            if not tail:
+                raise DeviceError(f"PROFILE ends after {len(times)} of {numbers['operator_count']} operators")
+
+
+def _parsed(
+    fields: tuple[table.Field, ...], payload: bytes
+) -> tuple[dict[str, int], dict[str, bytes], bytes]:
+    try:
+        return unpack(fields, payload)
+    except ValueError as error:
+        raise DeviceError(f"the device sent a reply that is too short: {error}") from error
+
+
+def _model_state(value: int) -> table.ModelState:
+    try:
+        return table.ModelState(value)
+    except ValueError as error:
+        raise DeviceError(f"the device gave the unknown model state {value}") from error
+
+
+def _next_offset(reply: bytes) -> int:
+    return _parsed(table.OFFSET_REPLY, reply)[0]["next_offset"]

