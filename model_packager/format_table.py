@@ -333,7 +333,7 @@ class Coder(enum.IntEnum):
 
 
 class ValueMap(enum.IntEnum):
-    IDENTITY = 0  # the weight itself: two's complement (FIXED) or zigzag (other coders)
+    IDENTITY = 0  # the weight itself: two's complement (FIXED), zigzag (HUFFMAN, CLASS), sign first (RANGE)
     CODEBOOK = 1  # value_count int8 entries
     TERNARY = 2  # index 0, 1, 2 = 0, +positive, -negative; two int8 magnitudes
     LOG2 = 3  # index 0 = 0, 2k + 1 = +2^k, 2k + 2 = -2^k
@@ -347,7 +347,11 @@ CLASS_MAX_TOKENS = 32
 CLASS_DIRECT_VALUES = 16  # value indexes below this are their own token
 CLASS_GAP_MAX = 24  # largest gap class
 RANGE_PROBABILITY_BITS = 12
-RANGE_ADAPT_SHIFT = 5
+RANGE_SHIFT_BITS = 3  # of gap_bits, the adaptation shift; the bits above are the context distance
+RANGE_SHIFT_MIN = 4
+RANGE_SHIFT_MAX = 7
+RANGE_SIGN_CONTEXTS = 9  # DENSE and BITMAP: 3 * sign of the previous weight + sign of the distant one
+RANGE_FLAG_CONTEXTS = 4  # BITMAP: 2 * previous weight is not zero + distant weight is not zero
 RANGE_TOP_BITS = 31  # range stays below 2^31, so that every step fits a signed 32-bit word
 RANGE_RENORMALISE_BITS = 23
 RANGE_GAP_CLASS_BITS = 5  # depth of the bit tree of gap classes
@@ -360,7 +364,7 @@ class ScheduleKind(enum.IntEnum):
     """How an operator is executed; the memory plan is right only if every executor obeys."""
 
     WHOLE = 0  # input and output do not overlap
-    IN_PLACE = 1  # the output starts at the input's offset; parameter: band height in rows (0 = channel planes)
+    IN_PLACE = 1  # the output starts at the input's offset; parameter: rows per band (0 = channel planes)
     BANDS = 2  # bands of `parameter` output rows, weights rewound for each band
     FUSED_DEPTHWISE = 3  # each output channel plane goes straight into the next operator, a depthwise one
     FUSED_ADD = 4  # each output channel plane goes straight into the next operator, an add

@@ -13,6 +13,7 @@ same steps: a weight that is multiplied costs 7, taking a fixed field 15, a Huff
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -21,13 +22,14 @@ import numpy.typing as npt
 from model_packager.encoders.bit_planes import is_binary
 from model_packager.encoders.descriptor import Encoding, Stream, StreamDescriptor
 from model_packager.encoders.log2 import is_log2
-from model_packager.encoders.scratch import is_raw
+from model_packager.encoders.scratch import is_raw, stream_scratch_bytes
 from model_packager.encoders.stream import Matrix, RangePlan, encode_bits, encode_matrix, plan, plan_range
 from model_packager.encoders.ternary import ternary_magnitudes
 from model_packager.errors import UsageError
 from model_packager.format_table import Coder, Layout, ValueMap
 
 Objective = Literal["size", "speed"]
+Fits = Callable[[StreamDescriptor], bool]
 
 MULTIPLY_CYCLES = 7
 CODEBOOK_CYCLES = 4
@@ -92,26 +94,34 @@ def decode_cycles(descriptor: StreamDescriptor) -> float:
     return count * (flag_cycles + value_cycles + value_map_cycles + MULTIPLY_CYCLES)
 
 
-def choose(values: npt.NDArray[np.int8], objective: Objective = "size") -> Stream:
+def choose(
+    values: npt.NDArray[np.int8], objective: Objective = "size", scratch_limit_bytes: int | None = None
+) -> Stream:
     """The best stream of the int8 matrix ``values`` (rows, cols) under ``objective``, never larger than raw.
 
-    Raises ``UsageError`` for an objective that does not exist.
+    ``scratch_limit_bytes``: streams whose decoder needs more scratch do not count; raw, which needs none, always
+    does. Raises ``UsageError`` for an objective that does not exist.
     """
     matrix = Matrix(values)
     encodings = _candidates(matrix)
+
+    def fits(descriptor: StreamDescriptor) -> bool:
+        return scratch_limit_bytes is None or stream_scratch_bytes(descriptor) <= scratch_limit_bytes
+
     if objective == "size":
-        return _smallest(matrix, encodings, raw(values))
+        return _smallest(matrix, encodings, raw(values), fits)
     if objective == "speed":
-        return _fastest(matrix, encodings, raw(values))
+        return _fastest(matrix, encodings, raw(values), fits)
     raise UsageError(f"there is no objective {objective!r}, only size and speed")
 
 
-def _smallest(matrix: Matrix, encodings: list[Encoding], best: Stream) -> Stream:
+def _smallest(matrix: Matrix, encodings: list[Encoding], best: Stream, fits: Fits) -> Stream:
     planned = [
         plan(matrix, encoding)
         for encoding in encodings
         if encoding.layout is not Layout.BITS and encoding.coder is not Coder.RANGE
     ]
+    planned = [candidate for candidate in planned if fits(candidate.descriptor)]
     smallest = min(planned, key=lambda candidate: candidate.stored_bytes)
     streams = [
         best,
@@ -121,6 +131,8 @@ def _smallest(matrix: Matrix, encodings: list[Encoding], best: Stream) -> Stream
         streams.append(smallest.write())
     best = min(streams, key=lambda stream: stream.stored_bytes)
     for candidate in _adaptive_plans(matrix, encodings):
+        if not fits(candidate.descriptor):
+            continue
         if candidate.estimated_bytes * (1 - RANGE_ESTIMATE_DOUBT) < best.stored_bytes:
             best = min(best, candidate.write(), key=lambda stream: stream.stored_bytes)
     return best
@@ -138,12 +150,12 @@ def _adaptive_plans(matrix: Matrix, encodings: list[Encoding]) -> list[RangePlan
     return list(by_layout.values())
 
 
-def _fastest(matrix: Matrix, encodings: list[Encoding], raw_stream: Stream) -> Stream:
+def _fastest(matrix: Matrix, encodings: list[Encoding], raw_stream: Stream, fits: Fits) -> Stream:
     best = raw_stream
     for encoding in encodings:
         if encoding.coder is Coder.RANGE:
             continue  # never the fastest: CLASS holds the same weights and decodes in a quarter of the time
         stream = encode_matrix(matrix, encoding)
-        if stream.stored_bytes <= raw_stream.stored_bytes:
+        if stream.stored_bytes <= raw_stream.stored_bytes and fits(stream.descriptor):
             best = min(best, stream, key=lambda each: (decode_cycles(each.descriptor), each.stored_bytes))
     return best

@@ -11,11 +11,16 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from model_packager.errors import FormatError
-from model_packager.format_table import Coder, ErrorCode, Layout, Limit, ValueMap
-
-RANGE_SHIFT_MIN = 4  # smallest and largest adaptation shift of the range coder
-RANGE_SHIFT_MAX = 7
-RANGE_SHIFT_BITS = 3  # of gap_bits; the rest is the context distance
+from model_packager.format_table import (
+    RANGE_SHIFT_BITS,
+    RANGE_SHIFT_MAX,
+    RANGE_SHIFT_MIN,
+    Coder,
+    ErrorCode,
+    Layout,
+    Limit,
+    ValueMap,
+)
 
 
 @dataclass(frozen=True)

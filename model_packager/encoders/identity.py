@@ -32,6 +32,6 @@ def sign_first_table(value_bits: int) -> IntArray:
 
 
 def twos_complement_bits(weights: IntArray) -> int:
-    """Fewest bits, at least 2, that hold all ``weights`` in two's complement (and sign first, from 1 bit on)."""
+    """Fewest bits, at least 2, that hold all ``weights`` in two's complement or sign first."""
     magnitudes = weights ^ (weights >> 63)
     return max(2, int(magnitudes.max(initial=0)).bit_length() + 1)

@@ -20,22 +20,22 @@ from model_packager.encoders.descriptor import StreamDescriptor
 from model_packager.encoders.symbol_coder import Neighbours
 from model_packager.format_table import (
     CLASS_GAP_MAX,
+    RANGE_FLAG_CONTEXTS,
     RANGE_GAP_CLASS_BITS,
     RANGE_PROBABILITY_BITS,
     RANGE_RENORMALISE_BITS,
+    RANGE_SIGN_CONTEXTS,
     RANGE_TOP_BITS,
     Layout,
 )
 
-SIGN_CONTEXTS = 9
-FLAG_CONTEXTS = 4
 GAP_CONTEXTS = 1 << RANGE_GAP_CLASS_BITS
 INITIAL_RANGE = (1 << RANGE_TOP_BITS) - 1
 CODE_BYTES = 4
 DIRECT = -1
 LAYOUT_CONTEXTS = {
-    Layout.DENSE: SIGN_CONTEXTS,
-    Layout.BITMAP: SIGN_CONTEXTS + FLAG_CONTEXTS,
+    Layout.DENSE: RANGE_SIGN_CONTEXTS,
+    Layout.BITMAP: RANGE_SIGN_CONTEXTS + RANGE_FLAG_CONTEXTS,
     Layout.SPARSE: 2 * GAP_CONTEXTS,
 }
 
@@ -86,7 +86,7 @@ def bitmap_decisions(weights: IntArray, indexes: IntArray, value_bits: int, dist
     contexts = np.zeros((len(weights), 1 + value_bits), np.int64)
     bits = np.zeros_like(contexts)
     signs = 1 << value_bits
-    contexts[:, 0] = signs + SIGN_CONTEXTS + 2 * (before != 0) + (back != 0)
+    contexts[:, 0] = signs + RANGE_SIGN_CONTEXTS + 2 * (before != 0) + (back != 0)
     bits[:, 0] = nonzero
     contexts[nonzero, 1:], bits[nonzero, 1:] = _tree(indexes, value_bits)
     contexts[:, 1] = signs + 3 * _sign(before) + _sign(back)
@@ -281,7 +281,7 @@ class RangeReader:
 
     def read_flag(self, neighbours: tuple[int, int]) -> int:
         before, back = neighbours
-        context = self._extra + SIGN_CONTEXTS + 2 * (before != 0) + (back != 0)
+        context = self._extra + RANGE_SIGN_CONTEXTS + 2 * (before != 0) + (back != 0)
         return self._decoder.bit(context)
 
     def finish(self) -> None:

@@ -19,9 +19,6 @@ from model_packager.encoders.bitmap import bitmap_records, decode_bitmap
 from model_packager.encoders.class_coder import ClassCoder, ClassReader, gap_class
 from model_packager.encoders.dense import decode_dense
 from model_packager.encoders.descriptor import (
-    RANGE_SHIFT_BITS,
-    RANGE_SHIFT_MAX,
-    RANGE_SHIFT_MIN,
     Encoding,
     Stream,
     StreamDescriptor,
@@ -33,9 +30,17 @@ from model_packager.encoders.relative_index import Entries, decode_sparse, find_
 from model_packager.encoders.symbol_coder import SymbolCoder, SymbolReader
 from model_packager.encoders.value_map import ValueTable, plan_table, read_table
 from model_packager.errors import PackError
-from model_packager.format_table import RANGE_ADAPT_SHIFT, Coder, Layout, ValueMap
+from model_packager.format_table import (
+    RANGE_SHIFT_BITS,
+    RANGE_SHIFT_MAX,
+    RANGE_SHIFT_MIN,
+    Coder,
+    Layout,
+    ValueMap,
+)
 
 GAP_BITS_TRIED = range(2, 9)
+USUAL_SHIFT = 5  # the adaptation shift that is tried first
 LAYOUT_DECODERS = {Layout.DENSE: decode_dense, Layout.SPARSE: decode_sparse, Layout.BITMAP: decode_bitmap}
 
 
@@ -155,7 +160,7 @@ def _plan(matrix: Matrix, encoding: Encoding, gap_bits: int) -> Plan:
 class RangePlan:
     """A RANGE stream that is not written yet; its size is an estimate."""
 
-    descriptor: StreamDescriptor  # with the default adaptation shift
+    descriptor: StreamDescriptor  # with the usual adaptation shift
     table: ValueTable
     decisions: range_coder.Decisions
 
@@ -169,16 +174,16 @@ class RangePlan:
         )
 
     def write(self) -> Stream:
-        """The smallest stream over the adaptation shifts, climbing from the default one."""
-        best = self._write_with(RANGE_ADAPT_SHIFT)
+        """The smallest stream over the adaptation shifts, climbing from the usual one."""
+        best = self._write_with(USUAL_SHIFT)
         for step in (1, -1):
-            shift = RANGE_ADAPT_SHIFT + step
+            shift = USUAL_SHIFT + step
             while RANGE_SHIFT_MIN <= shift <= RANGE_SHIFT_MAX:
                 stream = self._write_with(shift)
                 if len(stream.payload) >= len(best.payload):
                     break
                 best, shift = stream, shift + step
-            if best.descriptor.adaptation_shift != RANGE_ADAPT_SHIFT:
+            if best.descriptor.adaptation_shift != USUAL_SHIFT:
                 break
         return best
 
@@ -211,7 +216,7 @@ def plan_range(matrix: Matrix, encoding: Encoding) -> RangePlan:
         encoding.coder,
         encoding.value_map,
         value_bits=table.value_bits,
-        gap_bits=RANGE_ADAPT_SHIFT | distance << RANGE_SHIFT_BITS,
+        gap_bits=USUAL_SHIFT | distance << RANGE_SHIFT_BITS,
         value_count=len(table.weights) if encoding.value_map is ValueMap.CODEBOOK else 0,
         entry_count=len(entries.gaps) if sparse else 0,
         max_row_entries=entries.max_row_entries if sparse else 0,

@@ -31,7 +31,7 @@ def ternary_bytes(magnitudes: tuple[int, int]) -> bytes:
 
 
 def ternary_table(payload: bytes) -> IntArray:
-    """Weights (3,) int64 by index: 0, +positive, -negative. Raises ``bad_stream`` for an illegal magnitude."""
+    """Weights (3,) int64 by index: 0, +positive, -negative. Raises ``bad_stream`` for a bad magnitude."""
     positive, negative = payload[:MAGNITUDE_BYTES]
     if not (1 <= positive <= 127 and 1 <= negative <= 127):
         raise bad_stream(f"ternary magnitudes {positive} and {negative} are not between 1 and 127")

@@ -26,7 +26,7 @@ class ValueTable:
     entries: bytes = b""
 
     def indexes(self, weights: npt.NDArray[np.int8] | IntArray) -> IntArray:
-        """The value index of every weight, same shape, int64. Raises ``PackError`` for a weight without one."""
+        """The value index of every weight, same shape, int64; ``PackError`` for a weight without one."""
         inverse = np.full(256, -1, np.int64)
         inverse[self.weights + 128] = np.arange(len(self.weights))
         found = inverse[weights.astype(np.int64) + 128]

@@ -16,7 +16,11 @@
 #define THIMBLE_CLASS_DIRECT_VALUES 16
 #define THIMBLE_CLASS_GAP_MAX 24
 #define THIMBLE_RANGE_PROBABILITY_BITS 12
-#define THIMBLE_RANGE_ADAPT_SHIFT 5
+#define THIMBLE_RANGE_SHIFT_BITS 3
+#define THIMBLE_RANGE_SHIFT_MIN 4
+#define THIMBLE_RANGE_SHIFT_MAX 7
+#define THIMBLE_RANGE_SIGN_CONTEXTS 9
+#define THIMBLE_RANGE_FLAG_CONTEXTS 4
 #define THIMBLE_RANGE_TOP_BITS 31
 #define THIMBLE_RANGE_RENORMALISE_BITS 23
 #define THIMBLE_RANGE_GAP_CLASS_BITS 5
@@ -253,7 +257,7 @@ enum thimble_coder {
 };
 
 enum thimble_value_map {
-    THIMBLE_MAP_IDENTITY = 0, /* the weight itself: two's complement (FIXED) or zigzag (other coders) */
+    THIMBLE_MAP_IDENTITY = 0, /* the weight itself: two's complement (FIXED), zigzag (HUFFMAN, CLASS), sign first (RANGE) */
     THIMBLE_MAP_CODEBOOK = 1, /* value_count int8 entries */
     THIMBLE_MAP_TERNARY = 2, /* index 0, 1, 2 = 0, +positive, -negative; two int8 magnitudes */
     THIMBLE_MAP_LOG2 = 3, /* index 0 = 0, 2k + 1 = +2^k, 2k + 2 = -2^k */
@@ -262,7 +266,7 @@ enum thimble_value_map {
 
 enum thimble_schedule_kind {
     THIMBLE_SCHEDULE_WHOLE = 0, /* input and output do not overlap */
-    THIMBLE_SCHEDULE_IN_PLACE = 1, /* the output starts at the input's offset; parameter: band height in rows (0 = channel planes) */
+    THIMBLE_SCHEDULE_IN_PLACE = 1, /* the output starts at the input's offset; parameter: rows per band (0 = channel planes) */
     THIMBLE_SCHEDULE_BANDS = 2, /* bands of `parameter` output rows, weights rewound for each band */
     THIMBLE_SCHEDULE_FUSED_DEPTHWISE = 3, /* each output channel plane goes straight into the next operator, a depthwise one */
     THIMBLE_SCHEDULE_FUSED_ADD = 4, /* each output channel plane goes straight into the next operator, an add */
