@@ -39,10 +39,9 @@ def golden_inputs(model: Model, seed: int) -> list[Array]:
         for index in range(len(filled)):
             state = xorshift32(state)
             filled[index] = state & 0xFF
-        dtype = np.dtype(NUMPY_DTYPES[tensor.dtype]).newbyteorder("<")
-        arrays.append(
-            np.frombuffer(bytes(filled), dtype).astype(dtype.newbyteorder("=")).reshape(tensor.shape)
-        )
+        dtype: np.dtype[Any] = np.dtype(NUMPY_DTYPES[tensor.dtype])
+        array = np.frombuffer(bytes(filled), dtype.newbyteorder("<")).astype(dtype)
+        arrays.append(array.reshape(tensor.shape))
     return arrays
 
 
