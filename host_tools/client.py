@@ -314,7 +314,8 @@ class Client:
             if len(output) >= numbers["output_bytes"]:
                 return output
             if not piece:
-                raise DeviceError(f"output {index} ends after {len(output)} of {numbers['output_bytes']} bytes")
+                size = numbers["output_bytes"]
+                raise DeviceError(f"output {index} ends after {len(output)} of {size} bytes")
 
     def infer(self, inputs: Sequence[bytes]) -> tuple[list[bytes], int]:
         """One inference: all inputs in, all outputs and the microseconds it took out."""

@@ -1,9 +1,9 @@
 """Frames and payloads of the serial protocol (docs/PROTOCOL.md), without any port: bytes in, bytes out.
 
 `encode` makes the bytes of one frame; a `FrameReader` is fed whatever bytes arrive and gives the frames in
-them; `pack` and `unpack` turn the fixed part of a payload into named values by the structs of the format table.
-The device's own codec, firmware/thimble/wire.py, shares no line with this one: tests/vectors/frames/ holds both
-to the same bytes.
+them; `pack` and `unpack` turn the fixed part of a payload into named values by the structs of the format
+table. The device's own codec, firmware/thimble/wire.py, shares no line with this one: tests/vectors/frames/
+holds both to the same bytes.
 """
 
 from __future__ import annotations

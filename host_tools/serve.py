@@ -151,7 +151,7 @@ def start(
     heap_bytes: int = HEAP_BYTES,
     max_payload: int = 0,
 ) -> Iterator[ServerProcess]:
-    """A running device server for the length of a `with` block; its model goes with it unless `storage` is given.
+    """A running device server for the length of a `with` block; without `storage` its model goes with it.
 
     Raises:
         UsageError: there is no such target, or what it needs is not installed.
