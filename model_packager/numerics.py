@@ -207,6 +207,23 @@ def requantise(
     return out.reshape(accumulators.shape)
 
 
+def requantise_power_of_two(
+    accumulators: npt.NDArray[Any],
+    right_shift: Any,
+    zero_point: int,
+    low: int = -128,
+    high: int = 127,
+    dtype: Any = np.int8,
+) -> npt.NDArray[Any]:
+    """Dynamic fixed point: accumulators / 2^right_shift with halves upwards, plus zero point, clamped.
+
+    right_shift 0 to 31, a scalar or (channels,). Thimble's own mode, never used for an imported .tflite.
+    """
+    exponent = np.asarray(right_shift, np.int64)
+    scaled = (accumulators.astype(np.int64) + ((np.int64(1) << exponent) >> 1)) >> exponent
+    return np.clip(scaled + zero_point, low, high).astype(dtype)
+
+
 def activation_range(
     activation: str, scale: float, zero_point: int, qmin: int = -128, qmax: int = 127
 ) -> tuple[int, int]:
@@ -378,6 +395,35 @@ def fully_connected_accumulate(
     dtype = _exact_float(weights, in_zero_point, np.iinfo(x.dtype))
     shifted = np.subtract(x, in_zero_point, dtype=dtype, casting="unsafe")
     return _add_bias(shifted @ weights.astype(dtype).T, bias, x)
+
+
+def accumulator_bound(
+    weights: npt.NDArray[Any],
+    bias: npt.NDArray[Any] | None,
+    in_zero_point: int,
+    qmin: int = -128,
+    qmax: int = 127,
+) -> npt.NDArray[np.int64]:
+    """Largest magnitude that any partial sum of each output channel can reach, int64 (channels,).
+
+    weights int8 (channels, weights of one channel), bias (channels,); inputs lie in [qmin, qmax].
+    """
+    reach = max(qmax - in_zero_point, in_zero_point - qmin)
+    sums = np.abs(weights.astype(np.int64)).reshape(weights.shape[0], -1).sum(axis=1) * reach
+    return sums if bias is None else sums + np.abs(bias.astype(np.int64))
+
+
+def require_safe_accumulators(
+    weights: npt.NDArray[Any], bias: npt.NDArray[Any] | None, in_zero_point: int, shift: Any
+) -> None:
+    """Raise `ImportRefused` unless every int8 accumulator, shifted left as `shift` asks, fits in int32.
+
+    -2^31 itself is outside, so that no kernel overflows or saturates in any order of summation.
+    """
+    left = np.maximum(np.asarray(shift, np.int64), 0)
+    bound = int((accumulator_bound(weights, bias, in_zero_point) << left).max(initial=0))
+    if bound >= 1 << 31:
+        raise ImportRefused(f"its accumulators can reach {bound}, which 32 bits cannot hold")
 
 
 # --- element-wise operators ---------------------------------------------------------------------------------
@@ -587,8 +633,13 @@ def _input_radius(integer_bits: int, left_shift: int) -> int:
     return math.floor(((1 << integer_bits) - 1) * (1 << (31 - integer_bits)) / (1 << left_shift))
 
 
-def softmax_parameters(in_scale: float, beta: float = 1.0) -> SoftmaxParameters:
-    """Constants for an input scale; beta is float32. Source: micro/kernels/softmax_common.cc."""
+def softmax_parameters(in_scale: float, beta: float = 1.0, classes: int = 1) -> SoftmaxParameters:
+    """Constants for an input scale; beta is float32; more `classes` than SOFTMAX_CLASS_LIMIT are refused.
+
+    Source: micro/kernels/softmax_common.cc.
+    """
+    if classes > SOFTMAX_CLASS_LIMIT:
+        raise ImportRefused(f"softmax over {classes} classes; at most {SOFTMAX_CLASS_LIMIT} are supported")
     real = min(float(np.float32(beta)) * float(np.float32(in_scale)) * (1 << 26), float((1 << 31) - 1))
     multiplier, left_shift = quantize_multiplier(real)
     if not real > 1.0:

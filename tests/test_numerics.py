@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -120,8 +121,9 @@ def test_rounding_of_ties_is_double_in_tflm(
 # --- ratios of scales ---------------------------------------------------------------------------------------
 #
 # TFLM's sources of August 2026 round some ratios of scales to float32 first (fully connected, sub, relu,
-# leaky relu, hard swish); the pinned wheel computes all of them in double. The multipliers then differ in about the
-# 25th bit, so each test below looks for inputs on whose side of a half the two disagree, and asks TFLM.
+# leaky relu, hard swish); the pinned wheel computes all of them in double. The multipliers then differ in
+# about the 25th bit, so each test below looks for inputs on whose side of a half the two disagree, and asks
+# TFLM.
 
 
 def _disputed(double: tuple[int, int], single: tuple[int, int], real: float, bound: int) -> np.ndarray:
@@ -193,7 +195,7 @@ def test_mean_ratio_is_double_in_tflm(tflm: Callable[..., list[np.ndarray]]) -> 
 
 @pytest.mark.parametrize("name", ["RELU", "LEAKY_RELU", "QUANTIZE"])
 def test_unary_ratio_is_double_in_tflm(name: str, tflm: Callable[..., list[np.ndarray]]) -> None:
-    """int16 tensors, since their outputs have the bits to show it; the parameters do not depend on the type."""
+    """int16 tensors, since their outputs have the bits to show it; parameters do not depend on the type."""
     rng = np.random.default_rng(4)
     disputed_count = 0
     multiply = numerics.multiply_by_quantized_multiplier
@@ -353,6 +355,22 @@ def test_conv_accumulate_extreme_values_are_exact(depth: int) -> None:
     np.testing.assert_array_equal(got[:, 0, 0], expected)
 
 
+def test_accumulator_bound_extreme_inputs_is_reached() -> None:
+    weights, bias = np.array([[127, -5], [0, 3]], np.int8), np.array([1000, -7], np.int32)
+    bound = numerics.accumulator_bound(weights, bias, in_zero_point=-20)
+    assert bound.tolist() == [132 * 147 + 1000, 3 * 147 + 7]
+    x = np.array([[127, -128]], np.int8)
+    got = numerics.fully_connected_accumulate(x, weights, bias, -20)
+    assert abs(int(got[0, 0]) - 1000) == 127 * 147 + 5 * 108 <= bound[0]
+
+
+def test_require_safe_accumulators_left_shift_beyond_31_bits_is_refused() -> None:
+    weights, bias = np.full((1, 8), 127, np.int8), np.array([1 << 20], np.int32)
+    numerics.require_safe_accumulators(weights, bias, 0, 10)
+    with pytest.raises(ImportRefused, match="accumulators"):
+        numerics.require_safe_accumulators(weights, bias, 0, 11)
+
+
 def test_add_parameters_ratio_of_one_or_more_is_refused() -> None:
     with pytest.raises(ImportRefused, match="output's scale ratio in add"):
         numerics.add_parameters(1.0, 1.0, 2.0**-20)
@@ -371,6 +389,8 @@ def test_softmax_sum_of_exponentials_too_large_is_refused() -> None:
     x = np.full((1, numerics.SOFTMAX_CLASS_LIMIT + 1), 5, np.int8)
     with pytest.raises(ImportRefused, match="512 classes"):
         numerics.softmax(x, numerics.softmax_parameters(0.1))
+    with pytest.raises(ImportRefused, match="512 classes"):
+        numerics.softmax_parameters(0.1, classes=512)
 
 
 def test_softmax_parameters_tiny_scale_is_refused() -> None:
@@ -408,3 +428,65 @@ def test_quantise_float_halves_round_away_and_clamp() -> None:
     values = np.array([0.25, -0.25, 0.75, 1e9, -1e9, 0.1], np.float32)
     np.testing.assert_array_equal(numerics.quantise_float(values, 0.5, 3), [4, 2, 5, 127, -128, 3])
     np.testing.assert_array_equal(numerics.dequantise(np.array([4, 2], np.int8), 0.5, 3), [0.5, -0.5])
+
+
+# --- docs/NUMERICS.md ---------------------------------------------------------------------------------------
+
+
+class Int32(int):
+    """An integer that fails where a 32-bit machine would overflow."""
+
+    def __new__(cls, value: int) -> Int32:
+        assert -(1 << 31) <= value < 1 << 31, f"{value} does not fit in int32"
+        return super().__new__(cls, value)
+
+
+def _checked(name: str) -> Callable[..., Int32]:
+    return lambda self, other: Int32(getattr(int, name)(int(self), int(other)))
+
+
+for _name in ("add", "sub", "mul", "and", "or", "lshift", "rshift"):
+    setattr(Int32, f"__{_name}__", _checked(f"__{_name}__"))
+    setattr(Int32, f"__r{_name}__", _checked(f"__r{_name}__"))
+
+
+@pytest.fixture(scope="module")
+def document(repository: Path) -> dict[str, Any]:
+    """The names that the Python blocks of docs/NUMERICS.md define, after running them all in order."""
+    text = (repository / "docs" / "NUMERICS.md").read_text()
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "docs/NUMERICS.md", "exec"), names)
+    return names
+
+
+def test_document_high_mul_in_limbs_equals_product_within_int32(document: dict[str, Any]) -> None:
+    a = _int32_samples(1500)
+    b = np.roll(a, 7)
+    expected = fixed_point.saturating_rounding_doubling_high_mul(a, b)
+    for x, y, product in zip(a.tolist(), b.tolist(), expected.tolist(), strict=True):
+        if x == y == -(1 << 31):
+            continue
+        assert document["high_mul"](Int32(x), Int32(y)) == product
+        if abs(x) < 1 << 30 and y > 0:
+            assert document["high_mul_small"](Int32(x), Int32(y)) == product
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 7, 30, 31])
+def test_document_divide_by_pot_within_int32(document: dict[str, Any], exponent: int) -> None:
+    x = _int32_samples(300)
+    expected = fixed_point.rounding_divide_by_pot(x, exponent)
+    got = [int(document["divide_by_pot"](Int32(value), exponent)) for value in x.tolist()]
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_document_mul64_in_limbs_equals_product_within_int32(document: dict[str, Any]) -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(3000):
+        n = int(rng.integers(-31, 8))
+        m = int(rng.integers(1 << 30, 1 << 31))
+        bits = min(45, 30 - n)  # the result must fit in int32
+        x = int(rng.integers(-(1 << bits) + 1, 1 << bits))
+        limbs = (Int32(x >> 30), Int32(x >> 15 & 0x7FFF), Int32(x & 0x7FFF))
+        got = document["mul64"](*limbs, Int32(m), n)
+        assert got == numerics.multiply_by_quantized_multiplier_int64(x, m, n)

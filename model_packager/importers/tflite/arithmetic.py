@@ -91,7 +91,8 @@ def _binary_parts(
         multiplier, shift = numerics.mul_multiplier(first.scale, second.scale, output.scale)
         attributes |= {"multiplier": multiplier, "shift": shift}
         return parts
-    constants = numerics.add_parameters(first.scale, second.scale, output.scale)
+    make = numerics.add_parameters if operator.name == "ADD" else numerics.sub_parameters
+    constants = make(first.scale, second.scale, output.scale)
     attributes |= {
         "input1_multiplier": constants.multiplier1,
         "input1_shift": constants.shift1,
@@ -145,9 +146,11 @@ def _table_with_constant(
     if operator.name == "MUL":
         multiplier, shift = numerics.mul_multiplier(scales[0], scales[1], output.scale)
         return numerics.mul(*pair, multiplier, shift, points, low, high)
-    parameters = numerics.add_parameters(scales[0], scales[1], output.scale)
-    function = numerics.add if operator.name == "ADD" else numerics.sub
-    return function(*pair, parameters, points, low, high)
+    if operator.name == "ADD":
+        return numerics.add(
+            *pair, numerics.add_parameters(scales[0], scales[1], output.scale), points, low, high
+        )
+    return numerics.sub(*pair, numerics.sub_parameters(scales[0], scales[1], output.scale), points, low, high)
 
 
 def _channel_vector(values: Array, name: str, source: Tensor) -> Array:
@@ -267,7 +270,7 @@ def convert_softmax(graph: Graph, operator: SourceOperator) -> None:
         raise ImportRefused(
             f"its output has scale {output.scale:g} and zero point {output.zero_point}, not 1/256 and -128"
         )
-    constants = numerics.softmax_parameters(source.scale, beta)
+    constants = numerics.softmax_parameters(source.scale, beta, classes=source.shape[-1])
     attributes = {
         "multiplier": constants.multiplier,
         "shift": constants.left_shift,

@@ -109,6 +109,11 @@ def _zero_points(graph: Graph, source: Tensor, output: Tensor) -> dict[str, int]
     return {"input_zero_point": source.zero_point, "output_zero_point": output.zero_point}
 
 
+def _require_range(source: Tensor, weights: Weights, bias: Array | None, requant: Requant | None) -> None:
+    if requant is not None:
+        numerics.require_safe_accumulators(weights.values, bias, source.zero_point, requant.shifts)
+
+
 def _requant(graph: Graph, source: Tensor, weights: Weights, output: Tensor) -> Requant | None:
     if graph.is_float:
         return None
@@ -134,10 +139,9 @@ def _convolve(
     parts = activation_parts(graph, operator, output)
     parts["attributes"] |= attributes | extra | _zero_points(graph, source, output)
     parts["attributes"] |= {"dilation_h": dilation[0], "dilation_w": dilation[1]}
-    graph.add(
-        kind, [input_index], [output_index], weights=weights, bias=bias,
-        requant=_requant(graph, source, weights, output), **parts,
-    )  # fmt: skip
+    requant = _requant(graph, source, weights, output)
+    _require_range(source, weights, bias, requant)
+    graph.add(kind, [input_index], [output_index], weights=weights, bias=bias, requant=requant, **parts)
 
 
 def convert_conv_2d(graph: Graph, operator: SourceOperator) -> None:
@@ -175,7 +179,7 @@ def convert_depthwise_conv_2d(graph: Graph, operator: SourceOperator) -> None:
 def _fully_connected_requant(
     graph: Graph, operator: SourceOperator, source: Tensor, weights: Weights, output: Tensor
 ) -> Requant | None:
-    """Per-channel weights requantise like a convolution, one scale with TFLM's float32 product of scales."""
+    """Per-channel weights requantise like a convolution; with one scale TFLM checks the bias's."""
     if graph.is_float:
         return None
     assert weights.scales is not None
@@ -217,4 +221,5 @@ def convert_fully_connected(graph: Graph, operator: SourceOperator) -> None:
     parts = activation_parts(graph, operator, output)
     parts["attributes"] |= _zero_points(graph, source, output)
     requant = _fully_connected_requant(graph, operator, source, weights, output)
+    _require_range(source, weights, bias, requant)
     graph.add(kind, [input_index], [output_index], weights=weights, bias=bias, requant=requant, **parts)
