@@ -27,10 +27,7 @@ def _requantise(accumulators: Array, requant: Requant | None, attributes: dict[s
     zero_point, low, high = (attributes[name] for name in ("output_zero_point", "clamp_min", "clamp_max"))
     if not requant.power_of_two:
         return numerics.requantise(accumulators, requant.multipliers, requant.shifts, zero_point, low, high)
-    right = requant.shifts.astype(np.int64)
-    half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
-    scaled = (accumulators.astype(np.int64) + half) >> right
-    return np.clip(scaled + zero_point, low, high).astype(np.int8)
+    return numerics.requantise_power_of_two(accumulators, requant.shifts, zero_point, low, high)
 
 
 def _weights(operator: Operator) -> Weights:
