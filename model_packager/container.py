@@ -115,6 +115,8 @@ def dump(
 ) -> bytes:
     """The file of an integer model whose memory is planned; the model is not changed.
 
+    ``arena_bytes`` of the file is the end of the last tensor, in whole words of 4 bytes.
+
     A weight matrix is stored as ``encodings`` says for its operator's index, else as its ``Weights.encoding``
     says (a ``Stream`` as it is, an ``Encoding`` or ``StreamDescriptor`` encoded anew), else as
     ``encoders.choose(values, objective)`` finds best. A bias of zeros is left out and requantisations that

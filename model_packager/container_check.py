@@ -18,6 +18,7 @@ from model_packager.container_read import (
     ParsedFile,
     ParsedOperator,
     ParsedTensor,
+    aligned,
     fail,
     stream_descriptor,
 )
@@ -417,14 +418,15 @@ def cross_check(parsed: ParsedFile) -> None:
     """Check operators, arena and outputs against each other.
 
     Raises:
-        FormatError: ``bad_operator``, ``scratch_too_small``, ``arena_too_small`` or ``bad_port``.
+        FormatError: ``bad_operator``, ``scratch_too_small``, ``bad_constant``, ``arena_too_small``,
+            ``bad_tensor`` or ``bad_port``.
     """
     inputs = {port.tensor for port in parsed.inputs}
     ready = inputs | {i for i, t in enumerate(parsed.tensors) if t.flags & TensorFlag.PERSISTENT}
     written = set(inputs)
     between: set[int] = set()  # tensors of fused pairs: no place in the arena
     head: ParsedOperator | None = None
-    head_scratch_bytes = 0
+    head_scratch_bytes = largest_scratch_bytes = 0
     for index, operator in enumerate(parsed.operators):
         check = _Check(parsed, index, head)
         check.operands()
@@ -448,10 +450,17 @@ def cross_check(parsed: ParsedFile) -> None:
                 f"operator {index} needs {scratch_bytes} bytes of stream scratch,"
                 f" the header says {parsed.header.scratch_bytes}",
             )
+        largest_scratch_bytes = max(largest_scratch_bytes, scratch_bytes)
         is_head = head is None and operator.schedule in FUSED_TAILS
         head, head_scratch_bytes = (operator, scratch_bytes) if is_head else (None, 0)
         if is_head:
             between.add(output)
+    if largest_scratch_bytes < parsed.header.scratch_bytes:
+        raise fail(
+            ErrorCode.BAD_CONSTANT,
+            f"the header says {parsed.header.scratch_bytes} bytes of stream scratch,"
+            f" the streams need {largest_scratch_bytes}",
+        )
     _check_arena(parsed, between)
     for number, port in enumerate(parsed.outputs):
         if port.tensor not in ready:
@@ -459,10 +468,19 @@ def cross_check(parsed: ParsedFile) -> None:
 
 
 def _check_arena(parsed: ParsedFile, between: set[int]) -> None:
+    """The header's arena holds all tensors and nothing more, so that a bad file cannot ask for more RAM."""
+    arena_bytes, largest_end = parsed.header.arena_bytes, 0
     for index, tensor in enumerate(parsed.tensors):
+        if index in between:
+            continue
         end = tensor.arena_offset + tensor.size_bytes
-        if index not in between and end > parsed.header.arena_bytes:
+        if end > arena_bytes:
             raise fail(
                 ErrorCode.ARENA_TOO_SMALL,
-                f"tensor {index} ends at byte {end} of the arena, which has {parsed.header.arena_bytes}",
+                f"tensor {index} ends at byte {end} of the arena, which has {arena_bytes}",
             )
+        largest_end = max(largest_end, end)
+    if arena_bytes != aligned(largest_end):
+        raise fail(
+            ErrorCode.BAD_TENSOR, f"the arena has {arena_bytes} bytes, the tensors end at {largest_end}"
+        )

@@ -45,12 +45,15 @@ from model_packager.format_table import (
     Feature,
     HeaderFlag,
     RequantForm,
+    ScheduleKind,
     SectionFlag,
     SectionKind,
     TensorFlag,
     struct_format,
 )
 from model_packager.model import Array, Model, Operator, Port, Requant, Weights
+
+FUSED = (ScheduleKind.FUSED_DEPTHWISE, ScheduleKind.FUSED_ADD)
 
 Signer = Callable[[bytes], bytes]
 
@@ -269,10 +272,17 @@ def _scratch_bytes(model: Model, streams: Mapping[int, Stream]) -> int:
     own = {index: stream_scratch_bytes(stream.descriptor) for index, stream in streams.items()}
     needed = [0]
     for index, operator in enumerate(model.operators):
-        fused = SCHEDULE_FEATURES.get(operator.schedule, Feature(0))
-        fused &= Feature.FUSED_DEPTHWISE | Feature.FUSED_ADD
+        fused = operator.schedule in FUSED
         needed.append(own.get(index, 0) + (own.get(index + 1, 0) if fused else 0))
     return max(needed)
+
+
+def _arena_bytes(model: Model) -> int:
+    """The end of the last tensor, in whole words; tensors between fused operators have no place."""
+    heads = (operator for operator in model.operators if operator.schedule in FUSED)
+    between = {tensor for operator in heads for tensor in operator.outputs}
+    ends = (t.arena_offset + t.size_bytes for index, t in enumerate(model.tensors) if index not in between)
+    return aligned(max(ends, default=0))
 
 
 # ------------------------------------------------------------------------------------------------- file
@@ -367,7 +377,7 @@ def write(
     numbers = {
         "required_features": int(_features(model, streams)),
         "required_operators": sum(operators),
-        "arena_bytes": model.arena_bytes,
+        "arena_bytes": _arena_bytes(model),
         "scratch_bytes": _scratch_bytes(model, streams),
         "model_id": model.model_id,
         "model_version": model.model_version,
