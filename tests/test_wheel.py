@@ -7,9 +7,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
+from tflite_models import conv_2d
+from tflm_oracle import run_tflm
 
 PROBE = """
 import pathlib, sys
@@ -84,3 +89,35 @@ def test_wheel_installed_modules_come_from_the_installation(installation: Path, 
     folders = [Path(line) for line in done.stdout.splitlines()]
     assert len(folders) == 6
     assert all(folder.is_relative_to(installation) and folder.is_dir() for folder in folders)
+
+
+@pytest.fixture(scope="module")
+def packed(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small convolution as .tflite, and as the .thimble that the installed command packed from it."""
+    random = np.random.default_rng(5)
+    weights = random.integers(-127, 128, (4, 3, 3, 3), dtype=np.int8)
+    bias = random.integers(-500, 500, 4, dtype=np.int32)
+    folder = tmp_path_factory.mktemp("packed")
+    source, model = folder / "conv.tflite", folder / "conv.thimble"
+    source.write_bytes(conv_2d((1, 6, 5, 3), weights, bias, (0.02, 3), [0.01, 0.02, 0.005, 0.01], (0.05, -4)))
+    done = run_installed(installation, folder, "-m", "host_tools.cli", "pack", source.name, "-o", model.name)
+    assert done.returncode == 0, done.stderr
+    return source, model
+
+
+@pytest.mark.parametrize("target", ["reference", "cpython", "micropython"])
+def test_wheel_installed_command_runs_a_model_like_tflm(
+    installation: Path,
+    packed: tuple[Path, Path],
+    tmp_path: Path,
+    require_module: Callable[[str], ModuleType],
+    target: str,
+) -> None:
+    require_module("tflite_micro")
+    source, model = packed
+    samples = np.random.default_rng(6).integers(-128, 128, (1, 6, 5, 3), dtype=np.int8)
+    np.save(tmp_path / "x.npy", samples)
+    arguments = ["run", str(model), "--input", "x.npy", "--output", "y.npy", "--target", target]
+    done = run_installed(installation, tmp_path, "-m", "host_tools.cli", *arguments)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), run_tflm(source.read_bytes(), samples)[0])
