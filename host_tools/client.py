@@ -69,11 +69,16 @@ class Info:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What `Client.deploy` did: `sent_bytes` is 0 when the device had the model already."""
+    """What `Client.deploy` did.
+
+    `sent_bytes` and `seconds` are those of the transfer, `load_us` the device's time to verify and load the
+    file; `skipped` says that the device ran it already.
+    """
 
     sent_bytes: int
     seconds: float
     load_us: int
+    skipped: bool = False
 
 
 def trailer_sha256(file: bytes) -> bytes:
@@ -276,7 +281,7 @@ class Client:
         started = time.monotonic()
         running = self.hello.model_sha256 if self.hello.model_state == table.ModelState.READY else None
         if running == trailer_sha256(file) and not force:
-            return Deployment(0, 0.0, 0)
+            return Deployment(0, 0.0, 0, skipped=True)
         offset = self.begin(file, force=force)
         chunk_bytes = self.hello.max_payload - struct.calcsize(table.struct_format(table.DATA_REQUEST))
         first_offset = offset

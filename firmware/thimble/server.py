@@ -14,7 +14,8 @@ from time import ticks_diff, ticks_ms, ticks_us
 
 from micropython import const
 
-from thimble import FEATURES, OPERATORS, ThimbleError, load
+from thimble import FEATURES, OPERATORS, load
+from thimble.errors import ThimbleError
 from thimble.wire import decode, encode
 
 # generated:begin Message Value:FORMAT_VERSION,PROTOCOL_VERSION,MAGIC,SHA256_BYTES,SIGNATURE_BYTES

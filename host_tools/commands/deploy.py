@@ -1,0 +1,52 @@
+"""`thimble deploy`: a .thimble file goes into a running device server, which verifies it first."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from host_tools.devices import add_device_option
+
+HELP = "send a .thimble file to a device, verified; skipped when the device runs it already"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("model", metavar="MODEL.thimble", help="the packed model")
+    add_device_option(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="replace a newer version too, and send what is there already"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send, have it verified, print the speed."""
+    from pathlib import Path
+
+    from host_tools.devices import open_device
+    from host_tools.progress import progress_bar
+
+    file = Path(arguments.model).read_bytes()
+    with open_device(arguments.target) as client, progress_bar("deploy") as progress:
+        deployment = client.deploy(file, arguments.force, progress)
+        hello = client.hello
+    if arguments.json:
+        figures = {
+            "sha256": hello.model_sha256.hex(),
+            "board": hello.board,
+            "skipped": deployment.skipped,
+            "sent_bytes": deployment.sent_bytes,
+            "seconds": round(deployment.seconds, 6),
+            "load_us": deployment.load_us,
+        }
+        print(json.dumps(figures))
+    elif deployment.skipped:
+        print(f"{arguments.model}: the device runs it already")
+    else:
+        speed = deployment.sent_bytes / deployment.seconds
+        print(
+            f"{arguments.model}: {deployment.sent_bytes:,} bytes in {deployment.seconds:.2f} s "
+            f"({speed:,.0f} bytes/s), verified and loaded in {deployment.load_us / 1e6:.2f} s"
+        )
+    return 0

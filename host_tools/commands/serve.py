@@ -1,0 +1,43 @@
+"""`thimble serve`: a device server on a pseudo-terminal of this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "run a device server on a pseudo-terminal, for those without a board"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    from host_tools.serve import HEAP_BYTES, TARGETS
+
+    parser.add_argument("--target", choices=TARGETS, default="micropython", help="what runs the firmware")
+    parser.add_argument(
+        "--heap",
+        metavar="BYTES",
+        type=int,
+        default=HEAP_BYTES,
+        help=f"MicroPython's heap (default: {HEAP_BYTES}; objects are twice as large as on a board)",
+    )
+    parser.add_argument(
+        "--storage", metavar="FOLDER", help="keep the model in this folder (default: a temporary one)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the port, then wait for the server's end or Ctrl-C."""
+    from pathlib import Path
+
+    from host_tools.serve import start
+    from model_packager.errors import UsageError
+
+    storage = Path(arguments.storage) if arguments.storage else None
+    if storage is not None and not storage.is_dir():
+        raise UsageError(f"{storage} is no folder")
+    with start(arguments.target, storage, arguments.heap) as server:
+        print(server.port, flush=True)
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            return 0
+    return 0

@@ -1,0 +1,75 @@
+"""From the name that a user gives to a client: a serial port, or a server that is started for the occasion.
+
+Used by the commands that talk to a device server. Without a name the only serial device that is plugged in is
+taken; with several there is no guessing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+
+from serial.tools import list_ports
+
+from host_tools import serve
+from host_tools.client import Client
+from host_tools.transports import SerialTransport
+from model_packager.errors import DeviceTimeout, NoDeviceError
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Declare --target and its alias --port for a command that needs a device server."""
+    parser.add_argument(
+        "--target",
+        "--port",
+        metavar="T",
+        default=os.environ.get("THIMBLE_TARGET"),
+        help=f"serial port of the device, or {' or '.join(serve.TARGETS)}, for which a server is started "
+        "(default: $THIMBLE_TARGET, else the only serial device that is plugged in)",
+    )
+
+
+def only_serial_port() -> str:
+    """The port of the only USB serial device.
+
+    Raises:
+        NoDeviceError: there is none, or there are several.
+    """
+    ports = sorted(port.device for port in list_ports.comports() if port.vid is not None)
+    if not ports:
+        raise NoDeviceError(
+            "no serial device is plugged in: give its port with --port, or --target micropython to do without"
+        )
+    if len(ports) > 1:
+        raise NoDeviceError(f"there are {len(ports)} serial devices: choose with --port {' or '.join(ports)}")
+    return ports[0]
+
+
+@contextlib.contextmanager
+def open_device(name: str | None) -> Iterator[Client]:
+    """A client of the device called `name`, for the length of a `with` block.
+
+    Args:
+        name: "micropython" or "cpython", for which a server is started; a serial port; None for the only
+            serial device.
+
+    Raises:
+        NoDeviceError: there is no such port.
+        DeviceTimeout: nothing that speaks the protocol answers there.
+    """
+    if name in serve.TARGETS:
+        with serve.start(name) as server, server.connect() as client:
+            yield client
+        return
+    port = only_serial_port() if name is None else name
+    transport = SerialTransport(port)
+    try:
+        try:
+            client = Client(transport)
+        except DeviceTimeout as error:
+            raise DeviceTimeout(f"no Thimble device server answers at {port}") from error
+        yield client
+    finally:
+        transport.close()
