@@ -39,6 +39,7 @@ Pair = tuple[int, int]  # height, width
 
 # Elements requantised at a time: the int64 temporaries of one block stay in the second-level cache.
 _BLOCK_ELEMENTS = 1 << 15
+_BLOCK_SUM_ELEMENTS = 1 << 18
 
 # TFLM's int8 softmax aborts when its sum of exponentials reaches 512; so many classes can never do that.
 SOFTMAX_CLASS_LIMIT = 511
@@ -297,12 +298,23 @@ def _exact_float(weights: npt.NDArray[Any], in_zero_point: int, limits: Any) -> 
 
 def _add_bias(sums: npt.NDArray[Any], bias: npt.NDArray[Any] | None, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Whole floats to accumulators with bias: int64 for int16 x without an int32 bias, else wrapped int32."""
+    if sums.dtype == np.float32 and x.dtype == np.int8:  # within 2^24, so the short way is exact
+        narrow = sums.astype(np.int32)
+        if bias is not None:
+            narrow += bias
+        return narrow
     wide = sums.astype(np.int64)
     if bias is not None:
         wide += bias
     if x.dtype == np.int16 and (bias is None or bias.dtype == np.int64):
         return wide
     return wrap_int32(wide).astype(np.int32)
+
+
+def _image_blocks(image_count: int, elements_per_image: int) -> list[slice]:
+    """Slices of the batch whose temporaries of so many elements an image stay in the second-level cache."""
+    step = max(1, _BLOCK_SUM_ELEMENTS // max(1, elements_per_image))
+    return [slice(start, start + step) for start in range(0, image_count, step)]
 
 
 def _padded(x: npt.NDArray[Any], zero_point: int, pads: Pads, dtype: Any) -> npt.NDArray[Any]:
@@ -340,18 +352,32 @@ def conv_2d_accumulate(
     reference/integer_ops/conv.h, ConvPerChannel.
     """
     channels, kernel_height, kernel_width, depth = weights.shape
-    groups = x.shape[3] // depth
     dtype = _exact_float(weights, in_zero_point, np.iinfo(x.dtype))
-    padded = _padded(x, in_zero_point, pads, dtype)
-    view = _windows(padded, (kernel_height, kernel_width), stride, dilation)
-    out = np.empty((*view.shape[:3], channels), dtype)
-    per_group = channels // groups
     matrix = weights.reshape(channels, -1).astype(dtype)
+    cells = x.shape[1] * x.shape[2] // (stride[0] * stride[1])
+    results = []
+    for block in _image_blocks(len(x), cells * matrix.shape[1]):
+        padded = _padded(x[block], in_zero_point, pads, dtype)
+        view = _windows(padded, (kernel_height, kernel_width), stride, dilation)
+        results.append(_add_bias(_grouped_products(view, matrix, depth), bias, x))
+    return np.concatenate(results)
+
+
+def _grouped_products(view: npt.NDArray[Any], matrix: npt.NDArray[Any], depth: int) -> npt.NDArray[Any]:
+    """Products (n, height, width, channels) of windows (n, height, width, kh, kw, depth) with weight rows.
+
+    Each group of `depth` input channels meets its share of the rows of `matrix`.
+    """
+    groups = view.shape[5] // depth
+    if groups == 1:
+        return (view.reshape(-1, matrix.shape[1]) @ matrix.T).reshape(*view.shape[:3], -1)
+    out = np.empty((*view.shape[:3], len(matrix)), matrix.dtype)
+    per_group = len(matrix) // groups
     for group in range(groups):
         columns = view[..., group * depth : (group + 1) * depth].reshape(-1, matrix.shape[1])
         rows = slice(group * per_group, (group + 1) * per_group)
         out[..., rows] = (columns @ matrix[rows].T).reshape(*view.shape[:3], per_group)
-    return _add_bias(out, bias, x)
+    return out
 
 
 def depthwise_conv_2d_accumulate(
@@ -368,20 +394,34 @@ def depthwise_conv_2d_accumulate(
     weights int8 (1, kh, kw, depth * multiplier): output channel c reads input channel c // multiplier.
     Source: reference/integer_ops/depthwise_conv.h, DepthwiseConvPerChannel.
     """
-    _, kernel_height, kernel_width, channels = weights.shape
+    channels = weights.shape[3]
     dtype = _exact_float(weights[0].transpose(2, 0, 1), in_zero_point, np.iinfo(x.dtype))
-    padded = _padded(x, in_zero_point, pads, dtype)
-    if channels != x.shape[3]:
-        padded = np.repeat(padded, channels // x.shape[3], axis=3)
+    taps = weights[0].astype(dtype)
+    results = []
+    for block in _image_blocks(len(x), 4 * x.shape[1] * x.shape[2] * channels):
+        padded = _padded(x[block], in_zero_point, pads, dtype)
+        if channels != x.shape[3]:
+            padded = np.repeat(padded, channels // x.shape[3], axis=3)
+        results.append(_add_bias(_tap_sums(padded, taps, stride, dilation), bias, x))
+    return np.concatenate(results)
+
+
+def _tap_sums(
+    padded: npt.NDArray[Any], taps: npt.NDArray[Any], stride: Pair, dilation: Pair
+) -> npt.NDArray[Any]:
+    """Sum over the kernel (kh, kw, channels) of padded (n, height, width, channels) cells times their tap."""
+    kernel_height, kernel_width, channels = taps.shape
     height = (padded.shape[1] - (kernel_height - 1) * dilation[0] - 1) // stride[0] + 1
     width = (padded.shape[2] - (kernel_width - 1) * dilation[1] - 1) // stride[1] + 1
-    out = np.zeros((x.shape[0], height, width, channels), dtype)
+    out = np.zeros((len(padded), height, width, channels), padded.dtype)
+    product = np.empty_like(out)
     for ky in range(kernel_height):
         rows = slice(ky * dilation[0], ky * dilation[0] + (height - 1) * stride[0] + 1, stride[0])
         for kx in range(kernel_width):
             columns = slice(kx * dilation[1], kx * dilation[1] + (width - 1) * stride[1] + 1, stride[1])
-            out += padded[:, rows, columns] * weights[0, ky, kx].astype(dtype)
-    return _add_bias(out, bias, x)
+            np.multiply(padded[:, rows, columns], taps[ky, kx], out=product)
+            out += product
+    return out
 
 
 def fully_connected_accumulate(
@@ -465,25 +505,28 @@ def sub_parameters(
     return _add_parameters((in1_scale, in2_scale, out_scale), left_shift, "sub")
 
 
-def _scaled(x: Any, zero_point: int, left_shift: int, multiplier: int, shift: int) -> IntArray:
-    shifted = (np.asarray(x, np.int64) - zero_point) << left_shift
-    return multiply_by_quantized_multiplier(shifted, multiplier, shift)
+def _scaled(x: npt.NDArray[Any], zero_point: int, left_shift: int, multiplier: int, shift: int) -> Int32Array:
+    """An input of add or sub at the common scale; an int8 input looks its 256 possible values up."""
+    if x.dtype == np.int8:
+        every = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int16)
+        return _scaled(every, zero_point, left_shift, multiplier, shift)[x.view(np.uint8)]
+    shifted = (x.astype(np.int64) - zero_point) << left_shift
+    return multiply_by_quantized_multiplier(shifted, multiplier, shift).astype(np.int32)
 
 
 def _combine(
-    x1: Any,
-    x2: Any,
+    x1: npt.NDArray[Any],
+    x2: npt.NDArray[Any],
     sign: int,
-    parameters: AddParameters,
+    p: AddParameters,
     zero_points: tuple[int, int, int],
     low: int,
     high: int,
 ) -> npt.NDArray[Any]:
-    first = _scaled(x1, zero_points[0], parameters.left_shift, parameters.multiplier1, parameters.shift1)
-    second = _scaled(x2, zero_points[1], parameters.left_shift, parameters.multiplier2, parameters.shift2)
-    total = first + sign * second
-    scaled = multiply_by_quantized_multiplier(total, parameters.out_multiplier, parameters.out_shift)
-    return np.clip(scaled + zero_points[2], low, high).astype(np.asarray(x1).dtype)
+    first = _scaled(x1, zero_points[0], p.left_shift, p.multiplier1, p.shift1)
+    second = _scaled(x2, zero_points[1], p.left_shift, p.multiplier2, p.shift2)
+    total = first + second if sign > 0 else first - second
+    return requantise(total, p.out_multiplier, p.out_shift, zero_points[2], low, high, x1.dtype)
 
 
 def add(
