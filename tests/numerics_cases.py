@@ -242,7 +242,7 @@ def _binary_predict(c: Case) -> np.ndarray:
 # --- pooling, mean, softmax ---------------------------------------------------------------------------------
 
 
-def _draw_pool(kind: str, rng: np.random.Generator) -> Case:
+def _draw_pool(kind: str, rng: np.random.Generator, dtype: Any = np.int8) -> Case:
     p = {
         "scale": _scale(rng),
         "zero_point": _zero_point(rng),
@@ -251,21 +251,27 @@ def _draw_pool(kind: str, rng: np.random.Generator) -> Case:
         "padding": str(rng.choice(["SAME", "VALID"])),
         "activation": str(rng.choice(ACTIVATIONS)),
     }
-    return Case(kind, p, {"x": _int8(rng, 1, 6, 7, 2)})
+    x = (
+        _int8(rng, 1, 6, 7, 2)
+        if dtype is np.int8
+        else rng.integers(-32768, 32768, (1, 6, 7, 2)).astype(dtype)
+    )
+    return Case(kind, p, {"x": x})
 
 
 def _pool_model(c: Case) -> bytes:
     p = c.parameters
     return tflite_models.pool_2d(
         c.kind.upper(), c.arrays["x"].shape, tuple(p["kernel"]), (p["scale"], p["zero_point"]),
-        tuple(p["stride"]), p["padding"], p["activation"],
+        tuple(p["stride"]), p["padding"], p["activation"], c.arrays["x"].dtype,
     )  # fmt: skip
 
 
 def _pool_predict(c: Case) -> np.ndarray:
     p, x = c.parameters, c.arrays["x"]
     pool = numerics.average_pool_2d if c.kind == "average_pool_2d" else numerics.max_pool_2d
-    clamp = numerics.activation_range(p["activation"], p["scale"], p["zero_point"])
+    limits = np.iinfo(x.dtype)
+    clamp = numerics.activation_range(p["activation"], p["scale"], p["zero_point"], limits.min, limits.max)
     return pool(x, tuple(p["kernel"]), tuple(p["stride"]), _pads(p, x.shape, p["kernel"]), *clamp)
 
 
@@ -365,6 +371,8 @@ def _kinds() -> dict[str, Kind]:
         kinds[name] = Kind(lambda rng, name=name: _draw_binary(name, rng), _binary_model, _binary_predict)
     for name in ("average_pool_2d", "max_pool_2d"):
         kinds[name] = Kind(lambda rng, name=name: _draw_pool(name, rng), _pool_model, _pool_predict)
+        draw = lambda rng, name=name: _draw_pool(name, rng, np.int16)  # noqa: E731
+        kinds[f"{name}_int16"] = kinds[name]._replace(draw=draw)
     for name in ("softmax", "softmax_int16"):
         kinds[name] = Kind(lambda rng, name=name: _draw_softmax(name, rng), _softmax_model, _softmax_predict)
     for name in ("logistic", "tanh", "relu", "relu6", "leaky_relu", "hard_swish", "quantize"):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tflite_models
 from numerics_cases import EVERY_INPUT, KINDS, Case, array_from_json
+from tflite_models import Tensor
 from tflm_oracle import TFLM_DISTRIBUTION, TFLM_VERSION, run_tflm
 
 from model_packager import fixed_point, numerics
@@ -217,6 +218,19 @@ def test_unary_ratio_is_double_in_tflm(name: str, tflm: Callable[..., list[np.nd
         model = tflite_models.unary(name, q.shape, (in_scale, 0), (out_scale, 0), alpha, np.int16)
         np.testing.assert_array_equal(tflm(model, q)[0], np.clip(double, -32768, 32767))
     assert disputed_count > 0
+
+
+def test_float_edges_quantise_and_dequantise_equal_tflm(tflm: Callable[..., list[np.ndarray]]) -> None:
+    rng = np.random.default_rng(6)
+    every = Tensor(EVERY_INPUT.shape, np.int8, [0.1], [3])
+    for scale, zero_point in zip(rng.uniform(1e-3, 2, 20), rng.integers(-128, 128, 20).tolist(), strict=True):
+        every.scale, every.zero_point = [scale], [zero_point]
+        floats = Tensor(EVERY_INPUT.shape, np.float32)
+        real = tflm(tflite_models.single("DEQUANTIZE", [every], floats, "DequantizeOptions"), EVERY_INPUT)[0]
+        np.testing.assert_array_equal(numerics.dequantise(EVERY_INPUT, scale, zero_point), real)
+        halves = ((np.arange(-128, 128)[None] + 0.5) * scale).astype(np.float32)
+        got = tflm(tflite_models.single("QUANTIZE", [floats], every, "QuantizeOptions"), halves)[0]
+        np.testing.assert_array_equal(numerics.quantise_float(halves, scale, zero_point), got)
 
 
 @pytest.mark.parametrize(("activation", "bound"), [("RELU6", 6.0), ("RELU_N1_TO_1", 1.0), ("relu6", 6.0)])
