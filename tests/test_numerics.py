@@ -220,6 +220,17 @@ def test_unary_ratio_is_double_in_tflm(name: str, tflm: Callable[..., list[np.nd
     assert disputed_count > 0
 
 
+@pytest.mark.parametrize(("in_scale", "out_scale"), [(0.1811, 0.21), (0.2236, 0.37), (0.3958, 0.0931)])
+def test_hard_swish_ratio_is_double_in_tflm(
+    in_scale: float, out_scale: float, tflm: Callable[..., list[np.ndarray]]
+) -> None:
+    """Scales for which a float32 ratio would change one entry of the table."""
+    (output,) = tflm(tflite_models.unary("HARD_SWISH", (1, 256), (in_scale, 0), (out_scale, 0)), EVERY_INPUT)
+    np.testing.assert_array_equal(
+        numerics.lookup_table("hard_swish", in_scale, 0, out_scale, 0)[None], output
+    )
+
+
 def test_float_edges_quantise_and_dequantise_equal_tflm(tflm: Callable[..., list[np.ndarray]]) -> None:
     rng = np.random.default_rng(6)
     every = Tensor(EVERY_INPUT.shape, np.int8, [0.1], [3])
