@@ -183,7 +183,7 @@ def test_import_unsupported_operator_is_refused_with_the_whole_list() -> None:
         ("zero point other than 0", lambda: _with_weight_zero_point()),
         ("SIGN_BIT", lambda: conv_model(activation="SIGN_BIT")),
         ("int32", lambda: conv_model(bias=np.array([1, 2], np.int64))),
-        ("3 values for 2 outputs", lambda: conv_model(bias=np.array([1, 2, 3], np.int32), weight_scales=[0.02])),
+        ("3 values for 2 outputs", lambda: _with_three_biases()),
         ("is not a constant", lambda: _with_dynamic_weights()),
         ("input channels", lambda: conv_model(weights=random_int8(2, 3, 3, 3))),
         ("first dimension must be 1", lambda: conv_model(shape=(2, 4, 6, 4))),
@@ -204,6 +204,10 @@ def _with_weight_zero_point() -> bytes:
     weights = Tensor(scale=[0.1], zero_point=[3], data=random_int8(2, 6))
     sources = [Tensor((1, 6), np.int8, [0.1], [0]), weights]
     return single("FULLY_CONNECTED", sources, Tensor((1, 2), np.int8, [1.0], [0]), "FullyConnectedOptions")
+
+
+def _with_three_biases() -> bytes:
+    return conv_model(bias=np.arange(3, dtype=np.int32), weight_scales=[0.1])
 
 
 def _with_dynamic_weights() -> bytes:

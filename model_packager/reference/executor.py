@@ -37,12 +37,16 @@ def run(model: Model, inputs: Sequence[Array]) -> list[Array]:
     last_use = _last_uses(model)
     step = _chunk_samples(model)
     chunks: list[list[Array]] = []
-    for start in range(0, max(count, 1), step):
+    if count == 0:
+        return [
+            np.zeros((0, *_sample_shape(tensor)), NUMPY_DTYPES[tensor.dtype]) for tensor in _outputs(model)
+        ]
+    for start in range(0, count, step):
         values = _execute(model, [batch[start : start + step] for batch in batches], last_use)
         chunks.append([values[port.tensor] for port in model.outputs])
     return [
-        _batched(np.concatenate(parts), model.tensors[port.tensor])
-        for parts, port in zip(zip(*chunks, strict=True), model.outputs, strict=True)
+        _batched(np.concatenate(parts), tensor)
+        for parts, tensor in zip(zip(*chunks, strict=True), _outputs(model), strict=True)
     ]
 
 
@@ -71,7 +75,7 @@ def _checked_inputs(model: Model, inputs: Sequence[Array]) -> list[Array]:
             raise UsageError(
                 f"input '{port.name}' is a tensor of single bits, which the reference executor does not run"
             )
-        expected = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
+        expected = _sample_shape(tensor)
         array = np.asarray(values)
         if (
             array.ndim != len(expected) + 1
@@ -126,6 +130,15 @@ def _four_dimensional(value: Array, tensor: Tensor) -> Array:
     return value.reshape((len(value), *tensor.shape4)) if len(tensor.shape) <= 4 else value
 
 
+def _outputs(model: Model) -> list[Tensor]:
+    return [model.tensors[port.tensor] for port in model.outputs]
+
+
+def _sample_shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of one sample: a leading 1 of a tensor's shape is the batch dimension."""
+    return tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
+
+
 def _batched(value: Array, tensor: Tensor) -> Array:
-    """(N, 1, ...) as (N, ...): the leading 1 of a tensor's shape is the batch dimension."""
-    return value[:, 0] if tensor.shape[:1] == (1,) else value
+    """(N, *shape) as (N, *sample shape)."""
+    return value.reshape((len(value), *_sample_shape(tensor)))
