@@ -173,10 +173,17 @@ def _parse(text: str) -> float:
     return float(text) if "." in text else int(text)
 
 
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def head_commit() -> str:
-    """Short hash of the commit that is checked out."""
-    command = ["git", "rev-parse", "--short=10", "HEAD"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    """Short hash of the commit that is checked out; says on stderr when the sources differ from it."""
+    commit = _git("rev-parse", "--short=10", "HEAD").strip()
+    changed = _git("status", "--porcelain", "--", ".", ":!README.md", ":!benchmarks/bars.toml")
+    if changed:
+        print(f"bars: recorded for {commit}, though the sources differ from it:\n{changed}", file=sys.stderr)
+    return commit
 
 
 def record(bars: list[Bar], figures: dict[str, float]) -> None:
