@@ -214,6 +214,13 @@ def _measure_matching(bars: list[Bar], pattern: str) -> dict[str, float]:
     return {bar.name: figures[bar.name] for bar in wanted}
 
 
+def _assignment(item: str, bars: list[Bar]) -> tuple[str, float]:
+    name, _, figure = item.partition("=")
+    if name not in {bar.name for bar in bars} or not re.fullmatch(r"-?\d+(\.\d+)?", figure):
+        raise SystemExit(f"bars: --set takes NAME=FIGURE with the name of a bar, not {item!r}")
+    return name, _parse(figure)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's docstring. Returns the exit code."""
     parser = argparse.ArgumentParser(description="The bars of bars.toml and README's table of them.")
@@ -238,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.measure:
             figures = _measure_matching(bars, options.measure)
         else:
-            figures = {name: _parse(figure) for name, figure in (item.split("=") for item in options.set)}
+            figures = dict(_assignment(item, bars) for item in options.set)
         if options.set or options.record:
             record(bars, figures)
             save(bars)
