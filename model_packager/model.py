@@ -3,7 +3,7 @@
 An importer makes a ``Model``, passes change it, ``container.dump`` writes it and ``container.load`` gives it
 back; ``reference.run`` executes it at any of these points. A *float* model has FLOAT32 tensors and float
 weights; quantisation turns it into an *integer* model, the only kind that can be packed. Activations are
-NHWC with a batch dimension of 1 (``shape`` includes it); weights are matrices with one row per output channel.
+NHWC with a batch dimension of 1 (``shape`` includes it); weights are matrices, a row per output channel.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ NUMPY_DTYPES: dict[DType, type] = {
 class Tensor:
     """An activation: ``shape`` as in the original model (batch included, always 1).
 
-    ``scale`` and ``zero_point`` are those of the original quantisation (real = scale * (q - zero_point)); they
-    are needed by passes and at the model's ports, and are not stored for inner tensors. ``arena_offset`` is
-    set by ``passes.plan_memory`` (bytes from the start of the arena).
+    ``scale`` and ``zero_point`` are those of the original quantisation (real = scale * (q - zero_point));
+    they are needed by passes and at the model's ports, and are not stored for inner tensors.
+    ``arena_offset`` is set by ``passes.plan_memory`` (bytes from the start of the arena).
     """
 
     name: str
@@ -93,7 +93,8 @@ class Requant:
 class Operator:
     """One node. ``inputs`` and ``outputs`` index ``Model.tensors``; ``attributes`` holds the format table's
     names (missing means default). Float models use the same geometry attributes, and ``activation``
-    ("none", "relu", "relu6", "relu_n1_to_1") in ``options`` instead of clamps; ``options`` never reaches a file.
+    ("none", "relu", "relu6", "relu_n1_to_1") in ``options`` instead of clamps; ``options`` never reaches a
+    file.
     """
 
     kind: OperatorKind

@@ -1,0 +1,68 @@
+"""`thimble pack`: a trained network goes in, a .thimble file comes out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+HELP = "compress a .tflite or .onnx network into a .thimble file"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("source", metavar="MODEL", help="the trained network: .tflite or .onnx")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="the file to write (default: MODEL with .thimble)"
+    )
+    parser.add_argument(
+        "--objective",
+        choices=("size", "speed"),
+        default="size",
+        help="size: the smallest file (default); speed: weights that decode fastest",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="DATA.npz",
+        help="sample inputs, .npz or .npy, with which a float network is quantised",
+    )
+    parser.add_argument(
+        "--recipe", metavar="RECIPE.yaml", help="lossy steps and calibration settings (docs/RECIPES.md)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Pack, write beside and rename, print what was saved."""
+    from host_tools.atomic_file import replacing
+    from model_packager.pack import pack
+    from model_packager.recipe import load_recipe
+    from model_packager.sample_arrays import load_arrays
+
+    started = time.monotonic()
+    calibration = load_arrays(arguments.calibration) if arguments.calibration else None
+    recipe = load_recipe(arguments.recipe) if arguments.recipe else None
+    result = pack(arguments.source, arguments.objective, calibration, recipe)
+    output = Path(arguments.output) if arguments.output else Path(arguments.source).with_suffix(".thimble")
+    with replacing(output) as file:
+        file.write(result.data)
+    seconds = round(time.monotonic() - started, 2)
+    report = result.report
+    if arguments.json:
+        print(json.dumps({"output": str(output), **asdict(report), "seconds": seconds}))
+        return 0
+    share = (
+        f", {report.file_bytes / report.source_bytes:.1%} of {report.source_bytes:,}"
+        if report.source_bytes
+        else ""
+    )
+    print(f"{output}: {report.file_bytes:,} bytes{share}")
+    removed = report.weights_before - report.weights_after
+    if removed:
+        print(
+            f"  {report.channels_removed:,} dead channels removed, with {removed:,} of {report.weights_before:,} weights"
+        )
+    print(f"  RAM peak {report.ram_peak_bytes:,} bytes: arena {report.arena_bytes:,}, the rest is scratch")
+    return 0

@@ -1,0 +1,61 @@
+"""Between a user's arrays and a model's ports: float arrays go in, batches of integers come out, and back
+again.
+
+A batch is (N, *shape[1:]) for a tensor of shape (1, ...). Float arrays are quantised with the port's scale
+and zero point; integer arrays are taken as quantised already. Callers are `thimble run`, `thimble eval` and
+their tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from host_tools.atomic_file import replacing
+from model_packager.errors import UsageError
+from model_packager.format_table import PortFlag
+from model_packager.model import Array, Model
+from model_packager.numerics import dequantise
+from model_packager.sample_arrays import batches_for_inputs, quantised_batch
+
+
+def quantised_inputs(arrays: Mapping[str, Array], model: Model) -> list[Array]:
+    """Integer batches for all inputs of an integer model.
+
+    Raises:
+        UsageError: as `batches_for_inputs` and `quantised_batch`.
+    """
+    batches = batches_for_inputs(arrays, model)
+    return [quantised_batch(batch, model, port) for batch, port in zip(batches, model.inputs, strict=True)]
+
+
+def real_outputs(outputs: Sequence[Array], model: Model) -> list[Array]:
+    """What the user of the original model would see: float32 where a port is FLOAT, else the integers
+    themselves.
+    """
+    return [
+        dequantise(output, port.scale, port.zero_point) if port.flags & PortFlag.FLOAT else output
+        for output, port in zip(outputs, model.outputs, strict=True)
+    ]
+
+
+def save_outputs(path: str | Path, outputs: Sequence[Array], model: Model) -> None:
+    """One output as .npy, several (or a path that ends in .npz) as .npz under the ports' names; whole or not
+    at all.
+
+    Raises:
+        UsageError: a path with another ending, or .npy for several outputs.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in (".npy", ".npz"):
+        raise UsageError(f"{path}: the name of the output file must end in .npy or .npz")
+    if len(outputs) > 1 and path.suffix != ".npz":
+        raise UsageError(f"{path}: the model has {len(outputs)} outputs, so the name must end in .npz")
+    with replacing(path) as file:
+        if path.suffix == ".npz":
+            named = {port.name: output for port, output in zip(model.outputs, outputs, strict=True)}
+            np.savez(file, **named)  # type: ignore[arg-type]
+        else:
+            np.save(file, outputs[0])

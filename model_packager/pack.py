@@ -1,0 +1,265 @@
+"""From a trained network to the bytes of a .thimble file: `pack` imports, quantises, compresses, plans and
+writes.
+
+It is what `thimble pack` calls. Every step is a function of its own elsewhere; what this module owns is their
+order and the checks at the end: the file is read back and must be the same model, and it is never larger than
+with raw weights alone."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from model_packager import container, reference
+from model_packager.encoders import Encoding, Objective, Stream, choose, encode
+from model_packager.encoders.choose import raw
+from model_packager.errors import PackError, UsageError
+from model_packager.format_table import OPERATOR_ATTRIBUTES
+from model_packager.golden import DEFAULT_SEED, golden_inputs, output_crc32
+from model_packager.model import Array, Model, Operator
+from model_packager.passes.eliminate_dead_channels import eliminate_dead_channels
+from model_packager.passes.kernel_scratch import ram_peak_bytes
+from model_packager.passes.plan_memory import PlanOptions, plan_memory, verify_plan
+from model_packager.passes.quantise import quantise_model
+from model_packager.recipe import Recipe
+from model_packager.sample_arrays import batches_for_inputs, quantised_batch
+
+OBJECTIVES = ("size", "speed")
+# Share of the RAM peak that may go into higher bands: each band of an in-place convolution decodes the
+# weights again.
+BAND_SLACK = {"size": 1 / 16, "speed": 1 / 8}
+
+Signer = Callable[[bytes], bytes]
+
+# Suffix of a source file -> (module, function) that imports it.
+IMPORTERS = {
+    ".tflite": ("model_packager.importers.tflite", "import_tflite"),
+    ".onnx": ("model_packager.importers.onnx", "import_onnx"),
+}
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What packing did; sizes in bytes. ``source_bytes`` is None for a Model that came from no file."""
+
+    source_bytes: int | None
+    file_bytes: int
+    raw_file_bytes: int
+    arena_bytes: int
+    ram_peak_bytes: int
+    weights_before: int
+    weights_after: int
+    channels_removed: int
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """The file, the model that it holds, and the figures."""
+
+    data: bytes
+    model: Model
+    report: PackReport
+
+
+def import_model(path: str | Path) -> Model:
+    """Import a file by its suffix.
+
+    Raises:
+        UsageError: a suffix that no importer knows.
+        ImportRefused, OSError: as the importer.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in IMPORTERS:
+        raise UsageError(f"{path}: the name must end in one of {', '.join(IMPORTERS)}")
+    if not path.is_file():
+        raise FileNotFoundError(2, "there is no such file", str(path))
+    module, function = IMPORTERS[path.suffix.lower()]
+    return getattr(importlib.import_module(module), function)(path)
+
+
+def _weight_count(model: Model) -> int:
+    return sum(operator.weights.values.size for operator in model.operators if operator.weights is not None)
+
+
+def _channel_count(model: Model) -> int:
+    return sum(len(operator.weights.values) for operator in model.operators if operator.weights is not None)
+
+
+def _streams(model: Model, encode_one: Callable[[Operator], Stream]) -> dict[int, Stream]:
+    """A stream for each operator with weights; also sets ``Weights.encoding`` to its descriptor."""
+    streams: dict[int, Stream] = {}
+    for index, operator in enumerate(model.operators):
+        if operator.weights is not None:
+            streams[index] = encode_one(operator)
+            operator.weights.encoding = streams[index].descriptor
+    return streams
+
+
+def _chosen(operator: Operator, objective: str, scratch_limit_bytes: int) -> Stream:
+    """The stream that a pass asked for, where that is not larger than raw, or the best one."""
+    assert operator.weights is not None
+    values, asked = operator.weights.values, operator.weights.encoding
+    if isinstance(asked, Encoding):
+        return min(encode(values, asked), raw(values), key=lambda each: each.stored_bytes)
+    return choose(values, cast(Objective, objective), scratch_limit_bytes)
+
+
+def _raw(operator: Operator) -> Stream:
+    assert operator.weights is not None
+    return raw(operator.weights.values)
+
+
+def _dump(model: Model, options: PlanOptions, streams: dict[int, Stream], signer: Signer | None) -> bytes:
+    """Plan the memory for these streams, and write the file."""
+    for index, stream in streams.items():
+        weights = model.operators[index].weights
+        assert weights is not None
+        weights.encoding = stream.descriptor
+    plan_memory(model, options)
+    verify_plan(model)
+    return container.dump(model, encodings=streams, signer=signer)
+
+
+def _attributes(operator: Operator) -> list[int]:
+    return [
+        int(operator.attributes.get(item.name, item.default)) for item in OPERATOR_ATTRIBUTES[operator.kind]
+    ]
+
+
+def _same_array(first: Array | None, second: Array | None) -> bool:
+    """Equal values; one value stands for all rows, and an absent bias for zeros."""
+    if first is None and second is None:
+        return True
+    first, second = (np.zeros(1, np.int64) if each is None else each for each in (first, second))
+    return bool(np.all(np.equal(first, second)))
+
+
+def _same_operator(first: Operator, second: Operator) -> bool:
+    fields = ("kind", "inputs", "outputs", "schedule", "schedule_parameter")
+    same = all(getattr(first, name) == getattr(second, name) for name in fields)
+    same &= _attributes(first) == _attributes(second)
+    same &= _same_array(first.bias, second.bias) and _same_array(first.table, second.table)
+    if (first.weights is None) != (second.weights is None):
+        return False
+    if first.weights is None or second.weights is None or first.requant is None or second.requant is None:
+        return same
+    same &= np.array_equal(first.weights.values, second.weights.values)
+    same &= first.requant.power_of_two == second.requant.power_of_two
+    same &= first.requant.power_of_two or _same_array(first.requant.multipliers, second.requant.multipliers)
+    return same and _same_array(first.requant.shifts, second.requant.shifts)
+
+
+def check_same(model: Model, loaded: Model) -> None:
+    """Compare a model with what was read back from its file.
+
+    Raises:
+        PackError: they differ, which is a defect of Thimble; says where.
+    """
+    tensors = [(t.shape, t.dtype, t.flags, t.arena_offset) for t in model.tensors]
+    if tensors != [(t.shape, t.dtype, t.flags, t.arena_offset) for t in loaded.tensors]:
+        raise PackError("the file that was written holds other tensors than the model")
+    if len(model.operators) != len(loaded.operators):
+        raise PackError(
+            f"the file that was written holds {len(loaded.operators)} operators, not {len(model.operators)}"
+        )
+    for index, pair in enumerate(zip(model.operators, loaded.operators, strict=True)):
+        if not _same_operator(*pair):
+            raise PackError(f"operator {index} ({pair[0].kind.name}) came back from the file changed")
+    for ours, theirs in ((model.inputs, loaded.inputs), (model.outputs, loaded.outputs)):
+        ports = [(p.tensor, np.float32(p.scale), p.zero_point, p.flags) for p in ours]
+        if ports != [(p.tensor, np.float32(p.scale), p.zero_point, p.flags) for p in theirs]:
+            raise PackError("the ports came back from the file changed")
+    if (model.arena_bytes, model.golden) != (loaded.arena_bytes, loaded.golden):
+        raise PackError("the arena size or the golden test came back from the file changed")
+
+
+def _integer_model(model: Model, calibration: Mapping[str, Array] | None, recipe: Recipe) -> Model:
+    """An integer model: a float one quantised with the calibration samples, then changed by the recipe."""
+    samples = None if calibration is None else batches_for_inputs(calibration, model)
+    if model.is_float:
+        if samples is None:
+            raise PackError(
+                "a float model must be calibrated: it needs --calibration data.npz with sample inputs"
+            )
+        real = [batch.astype(np.float32) for batch in samples]
+        model = quantise_model(model, real, **asdict(recipe.calibration))
+    if samples is not None and recipe.steps:
+        pairs = zip(samples, model.inputs, strict=True)
+        samples = [quantised_batch(batch, model, port) for batch, port in pairs]
+    return recipe.apply(model, samples)
+
+
+def pack(
+    source: str | Path | Model,
+    objective: str = "size",
+    calibration: Mapping[str, Array] | None = None,
+    recipe: Recipe | None = None,
+    signer: Signer | None = None,
+    golden_seed: int | None = DEFAULT_SEED,
+) -> PackResult:
+    """Pack a network.
+
+    Args:
+        source: path of a .tflite or .onnx file, or a Model (changed in place).
+        objective: "size": fewest bytes, then least RAM; "speed": fewest decode cycles.
+        calibration: for float models, arrays of samples (N, ...) by input name.
+        recipe: lossy steps, and how a float model is quantised.
+        signer: takes the bytes before the trailer, gives an Ed25519 signature of 64 bytes.
+        golden_seed: seed of the golden test that is stored (8 bytes); None stores none.
+
+    Raises:
+        UsageError: an unknown suffix or objective.
+        ImportRefused: the source uses what Thimble does not support.
+        PackError: a float model without calibration, or accumulators that could overflow.
+        OSError: the source cannot be read.
+    """
+    if objective not in OBJECTIVES:
+        raise UsageError(f"there is no objective {objective!r}, only {' and '.join(OBJECTIVES)}")
+    model = source if isinstance(source, Model) else import_model(source)
+    source_bytes = None if isinstance(source, Model) else Path(source).stat().st_size
+    model = _integer_model(model, calibration, recipe or Recipe())
+    reference.accumulator_bounds(model)
+    weights_before, channels_before = _weight_count(model), _channel_count(model)
+    eliminate_dead_channels(model)
+    if golden_seed is not None:
+        outputs = reference.run(model, golden_inputs(model, golden_seed))
+        model.golden = (golden_seed, output_crc32(outputs))
+    data, raw_bytes = _smallest_file(model, objective, signer)
+    check_same(model, container.load(data))
+    report = PackReport(
+        source_bytes,
+        len(data),
+        raw_bytes,
+        model.arena_bytes,
+        ram_peak_bytes(model),
+        weights_before,
+        _weight_count(model),
+        channels_before - _channel_count(model),
+    )
+    return PackResult(data, model, report)
+
+
+def _smallest_file(model: Model, objective: str, signer: Signer | None) -> tuple[bytes, int]:
+    """(the file with chosen encodings, or with raw weights where that is smaller; bytes with raw weights).
+
+    The arena of the raw plan is the most scratch that a decoder may take: compression must not cost more RAM
+    than the activations do, which matters to fully connected networks, whose activations are small."""
+    asked = [operator.weights.encoding if operator.weights else None for operator in model.operators]
+    options = PlanOptions(band_slack=BAND_SLACK[objective])
+    raw_streams = _streams(model, _raw)
+    raw_file = _dump(model, options, raw_streams, signer)
+    for operator, encoding in zip(model.operators, asked, strict=True):
+        if operator.weights is not None:
+            operator.weights.encoding = encoding
+    limit = model.arena_bytes
+    data = _dump(
+        model, options, _streams(model, lambda operator: _chosen(operator, objective, limit)), signer
+    )
+    if len(data) > len(raw_file):
+        data = _dump(model, options, raw_streams, signer)
+    return data, len(raw_file)

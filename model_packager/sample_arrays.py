@@ -1,0 +1,95 @@
+"""Users' NumPy files as batches for a model's inputs: .npy or .npz files go in, one array (N, *shape[1:]) per
+input comes out. Callers are calibration (`pack`) and the commands that run models (host_tools/ports.py)."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_packager.errors import UsageError
+from model_packager.model import NUMPY_DTYPES, Array, Model, Port
+from model_packager.numerics import quantise_float
+
+
+def load_arrays(path: str | Path) -> dict[str, Array]:
+    """Arrays of a .npz by name, or of a .npy under the name "".
+
+    Raises:
+        UsageError: not a NumPy file, or one that holds Python objects.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        try:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                return {name: loaded[name] for name in loaded.files}
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise UsageError(f"{path} is not a .npy or .npz file of plain arrays") from error
+    return {"": loaded}
+
+
+def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
+
+
+def batch_of(array: Array, model: Model, port: Port) -> Array:
+    """The array as (N, *shape[1:]) of the port's tensor; dimensions of 1 may be missing or added.
+
+    Raises:
+        UsageError: the shape does not fit, or there is no sample.
+    """
+    shape = model.tensors[port.tensor].shape
+    sample = _squeezed(shape[1:])
+    if _squeezed(array.shape) == sample and array.size == int(np.prod(shape)):
+        return array.reshape(1, *shape[1:])
+    if array.ndim and array.size and _squeezed(array.shape[1:]) == sample:
+        return array.reshape(len(array), *shape[1:])
+    several = ", ".join(map(str, ("N", *shape[1:])))
+    raise UsageError(f"input {port.name!r} takes arrays of shape {shape} or ({several}), not {array.shape}")
+
+
+def batches_for_inputs(arrays: Mapping[str, Array], model: Model) -> list[Array]:
+    """One batch per model input: arrays are matched by the ports' names, or by order where the names do not
+    match.
+
+    Raises:
+        UsageError: the wrong number of arrays, shapes that do not fit, or different numbers of samples.
+    """
+    names = [port.name for port in model.inputs]
+    if len(set(names)) == len(names) and set(arrays) >= set(names):
+        chosen = [arrays[name] for name in names]
+    elif len(arrays) == len(names):
+        chosen = list(arrays.values())
+    else:
+        given = ", ".join(map(repr, arrays)) or "none"
+        raise UsageError(f"the model has the inputs {', '.join(map(repr, names))}; the file holds {given}")
+    batches = [batch_of(array, model, port) for array, port in zip(chosen, model.inputs, strict=True)]
+    if len({len(batch) for batch in batches}) > 1:
+        raise UsageError(f"the inputs hold different numbers of samples: {[len(batch) for batch in batches]}")
+    return batches
+
+
+def quantised_batch(batch: Array, model: Model, port: Port) -> Array:
+    """A user's batch as the port's integers.
+
+    Raises:
+        UsageError: a dtype that is no number, values that are not finite, or integers out of range.
+    """
+    dtype = NUMPY_DTYPES[model.tensors[port.tensor].dtype]
+    if np.issubdtype(batch.dtype, np.floating):
+        if not np.isfinite(batch).all():
+            raise UsageError(f"input {port.name!r} got values that are not finite")
+        return quantise_float(batch, port.scale, port.zero_point, dtype)
+    if not np.issubdtype(batch.dtype, np.integer):
+        raise UsageError(f"input {port.name!r} takes integers or floats, not {batch.dtype}")
+    limits: Any = np.iinfo(dtype)
+    if batch.min() < limits.min or batch.max() > limits.max:
+        raise UsageError(
+            f"input {port.name!r} takes integers from {limits.min} to {limits.max}, or floats; "
+            f"it got {batch.min()} to {batch.max()}"
+        )
+    return batch.astype(dtype)
