@@ -99,9 +99,8 @@ def choose(
 ) -> Stream:
     """The best stream of the int8 matrix ``values`` (rows, cols) under ``objective``, never larger than raw.
 
-    ``scratch_limit_bytes``: streams whose decoder needs more scratch do not count; raw, which needs none, always
-    does. Raises ``UsageError`` for an objective that does not exist.
-    """
+    ``scratch_limit_bytes``: streams whose decoder needs more scratch do not count; raw, which needs none,
+    always does. Raises ``UsageError`` for an objective that does not exist."""
     matrix = Matrix(values)
     encodings = _candidates(matrix)
 
@@ -122,28 +121,27 @@ def _smallest(matrix: Matrix, encodings: list[Encoding], best: Stream, fits: Fit
         if encoding.layout is not Layout.BITS and encoding.coder is not Coder.RANGE
     ]
     planned = [candidate for candidate in planned if fits(candidate.descriptor)]
-    smallest = min(planned, key=lambda candidate: candidate.stored_bytes)
+    smallest = min(planned, key=lambda candidate: candidate.stored_bytes, default=None)
     streams = [
         best,
         *(encode_bits(matrix, item.value_map) for item in encodings if item.layout is Layout.BITS),
     ]
-    if smallest.stored_bytes < best.stored_bytes:
+    if smallest is not None and smallest.stored_bytes < best.stored_bytes:
         streams.append(smallest.write())
     best = min(streams, key=lambda stream: stream.stored_bytes)
-    for candidate in _adaptive_plans(matrix, encodings):
-        if not fits(candidate.descriptor):
-            continue
+    for candidate in _adaptive_plans(matrix, encodings, fits):
         if candidate.estimated_bytes * (1 - RANGE_ESTIMATE_DOUBT) < best.stored_bytes:
             best = min(best, candidate.write(), key=lambda stream: stream.stored_bytes)
     return best
 
 
-def _adaptive_plans(matrix: Matrix, encodings: list[Encoding]) -> list[RangePlan]:
-    """The most promising RANGE plan of each layout, best first.
+def _adaptive_plans(matrix: Matrix, encodings: list[Encoding], fits: Fits) -> list[RangePlan]:
+    """The most promising RANGE plan of each layout that fits, best first.
 
     Between value maps of one layout the estimate is enough: the decisions hardly differ.
     """
     plans = [plan_range(matrix, encoding) for encoding in encodings if encoding.coder is Coder.RANGE]
+    plans = [candidate for candidate in plans if fits(candidate.descriptor)]
     by_layout: dict[Layout, RangePlan] = {}
     for candidate in sorted(plans, key=lambda candidate: candidate.estimated_bytes):
         by_layout.setdefault(candidate.descriptor.layout, candidate)

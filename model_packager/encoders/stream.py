@@ -175,11 +175,11 @@ class RangePlan:
 
     def write(self) -> Stream:
         """The smallest stream over the adaptation shifts, climbing from the usual one."""
-        best = self._write_with(USUAL_SHIFT)
+        best = self.write_with(USUAL_SHIFT)
         for step in (1, -1):
             shift = USUAL_SHIFT + step
             while RANGE_SHIFT_MIN <= shift <= RANGE_SHIFT_MAX:
-                stream = self._write_with(shift)
+                stream = self.write_with(shift)
                 if len(stream.payload) >= len(best.payload):
                     break
                 best, shift = stream, shift + step
@@ -187,7 +187,8 @@ class RangePlan:
                 break
         return best
 
-    def _write_with(self, shift: int) -> Stream:
+    def write_with(self, shift: int) -> Stream:
+        """The stream with the given adaptation shift."""
         distance = self.descriptor.context_distance
         descriptor = StreamDescriptor(
             **{**self.descriptor.__dict__, "gap_bits": shift | distance << RANGE_SHIFT_BITS}
