@@ -307,33 +307,25 @@ def _metadata(model: Model, keep_operator_names: bool) -> bytes:
     return text.encode("utf-8") if found else b""
 
 
-def _assemble(
-    numbers: dict[str, int], sections: list[tuple[SectionKind, bytes]], signer: Signer | None
+def assemble(
+    numbers: Mapping[str, int], sections: Iterable[tuple[int, SectionFlag, bytes]], signer: Signer | None
 ) -> bytes:
-    """Header, section table, sections and trailer; ``numbers`` holds the header's fields from
-    required_features on.
+    """Header, section table, sections and trailer. ``numbers`` holds the header's fields from required_features
+    to model_version, a section is (kind, flags, content).
     """
+    listed = list(sections)
     header_bytes = struct.calcsize(struct_format(HEADER))
-    offset = header_bytes + len(sections) * struct.calcsize(struct_format(SECTION_ENTRY))
+    offset = header_bytes + len(listed) * struct.calcsize(struct_format(SECTION_ENTRY))
     table, body = b"", b""
-    for kind, content in sections:
-        critical = kind in (SectionKind.PROGRAM, SectionKind.DATA)
-        flags = SectionFlag.CRITICAL if critical else SectionFlag(0)
-        table += struct.pack(
-            struct_format(SECTION_ENTRY),
-            kind,
-            flags,
-            0,
-            offset + len(body),
-            len(content),
-            zlib.crc32(content),
-        )
+    for kind, flags, content in listed:
+        place = offset + len(body), len(content), zlib.crc32(content)
+        table += struct.pack(struct_format(SECTION_ENTRY), kind, flags, 0, *place)
         body += content + bytes(aligned(len(content)) - len(content))
     flags_of_file = HeaderFlag.SIGNED if signer else HeaderFlag(0)
     file_bytes = offset + len(body) + trailer_bytes(flags_of_file)
     header = struct.pack(
         struct_format(HEADER)[:-1],
-        MAGIC, FORMAT_VERSION, flags_of_file, len(sections), file_bytes, *numbers.values(),
+        MAGIC, FORMAT_VERSION, flags_of_file, len(listed), file_bytes, *numbers.values(),
     )  # fmt: skip
     before_trailer = header + struct.pack("<I", zlib.crc32(header + table)) + table + body
     signature = signer(before_trailer) if signer else b""
@@ -367,12 +359,14 @@ def write(
         what = f"operator {index} ({operator.kind.name})"
         program += _operator_program(operator, constants[index], placed, what)
     program += _ports_program(model.inputs) + _ports_program(model.outputs)
-    sections = [(SectionKind.PROGRAM, program), (SectionKind.DATA, data)]
+    critical, ancillary = SectionFlag.CRITICAL, SectionFlag(0)
+    sections = [(SectionKind.PROGRAM, critical, program), (SectionKind.DATA, critical, data)]
     metadata = _metadata(model, keep_operator_names)
     if metadata:
-        sections.append((SectionKind.METADATA, metadata))
+        sections.append((SectionKind.METADATA, ancillary, metadata))
     if model.golden is not None:
-        sections.append((SectionKind.GOLDEN, struct.pack(struct_format(GOLDEN), *model.golden)))
+        golden = struct.pack(struct_format(GOLDEN), *model.golden)
+        sections.append((SectionKind.GOLDEN, ancillary, golden))
     operators = {1 << operator.kind for operator in model.operators}
     numbers = {
         "required_features": int(_features(model, streams)),
@@ -382,4 +376,4 @@ def write(
         "model_id": model.model_id,
         "model_version": model.model_version,
     }
-    return _assemble(numbers, sections, signer)
+    return assemble(numbers, sections, signer)
