@@ -22,6 +22,7 @@ from model_packager.encoders import (
     decode,
     decode_cycles,
     encode,
+    range_coder,
     stream_scratch_bytes,
 )
 from model_packager.encoders.bit_stream import BitReader, BitWriter
@@ -297,13 +298,19 @@ def test_range_coder_any_decisions_read_back(decisions: list[tuple[int, int]], s
     decoder.finish()
 
 
-def test_range_coder_a_carry_through_full_bytes_reads_back() -> None:
-    """A one in a context that has only seen zeros sits at the top of the range: low overflows its 31 bits."""
-    random = np.random.default_rng(0)
-    bits = (random.random(30000) < 0.995).astype(np.int64)
-    contexts = np.zeros_like(bits)
-    payload = encode_decisions((contexts, bits), 4)
-    assert b"\xff" in payload
+def test_range_coder_a_carry_through_a_full_byte_reads_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even chances for long enough: a carry meets a byte of 255, which must become 0 and pass it on."""
+    full_bytes = []
+    carry = range_coder._carry
+
+    def counted_carry(out: bytearray) -> None:
+        full_bytes.append(len(out) - len(out.rstrip(b"\xff")))
+        carry(out)
+
+    monkeypatch.setattr(range_coder, "_carry", counted_carry)
+    bits = np.random.default_rng(45).integers(0, 2, 20000)
+    payload = encode_decisions((np.zeros_like(bits), bits), 4)
+    assert max(full_bytes) > 0
     decoder = RangeDecoder(payload, 1, 4)
     assert [decoder.bit(0) for _ in range(len(bits))] == bits.tolist()
     decoder.finish()

@@ -78,3 +78,12 @@ def test_vectors_cover_every_encoding_and_explain_every_coder_in_every_layout() 
 def test_hostile_vectors_reach_every_coder() -> None:
     assert {vector["coder"] for vector in HOSTILE} == set(Coder.__members__)
     assert {vector["layout"] for vector in HOSTILE} == set(Layout.__members__)
+
+
+def test_format_document_works_the_annotated_vectors_through() -> None:
+    """The payloads of FORMAT.md, section 5.12, are those of two annotated vectors."""
+    text = (FOLDER.parents[1] / "docs" / "FORMAT.md").read_text()
+    section = text[text.index("### 5.12") : text.index("## 6.")].replace("\n", " ")
+    payloads = {vector["name"]: bytes.fromhex(vector["payload"]).hex(" ") for vector in load("annotated")}
+    for name in ("fixed sparse with a filler", "class sparse"):
+        assert f"payload `{payloads[name]}`" in section, name
