@@ -184,6 +184,7 @@ def test_import_unsupported_operator_is_refused_with_the_whole_list() -> None:
         ("SIGN_BIT", lambda: conv_model(activation="SIGN_BIT")),
         ("int32", lambda: conv_model(bias=np.array([1, 2], np.int64))),
         ("3 values for 2 outputs", lambda: _with_three_biases()),
+        ("pads with 5000 cells", lambda: conv_model(dilation=(5000, 1))),
         ("is not a constant", lambda: _with_dynamic_weights()),
         ("input channels", lambda: conv_model(weights=random_int8(2, 3, 3, 3))),
         ("first dimension must be 1", lambda: conv_model(shape=(2, 4, 6, 4))),

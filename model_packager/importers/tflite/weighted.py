@@ -21,6 +21,9 @@ from model_packager.model import Requant, Tensor, Weights
 
 Array = npt.NDArray[Any]
 
+# A wider pad than any network's comes from a damaged file; it would cost every executor's memory and time.
+_MAX_PAD = 1024
+
 
 def activation_parts(graph: Graph, operator: SourceOperator, output: Tensor) -> dict[str, Any]:
     """Keyword parts of a fused activation: clamps, or ``options["activation"]`` in a float model."""
@@ -50,6 +53,10 @@ def window_attributes(
         pads = (0, 0)
         if same:
             pads = numerics.same_padding(size[length], kernel[length], stride[length], dilation[length])
+        if max(pads) > _MAX_PAD:
+            raise ImportRefused(
+                f"it pads with {max(pads)} cells on one side; at most {_MAX_PAD} are supported"
+            )
         reach = (kernel[length] - 1) * dilation[length] + 1
         steps = (size[length] + sum(pads) - reach) // stride[length] + 1
         if size[length] + sum(pads) < reach:
