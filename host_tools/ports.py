@@ -3,7 +3,8 @@ again.
 
 A batch is (N, *shape[1:]) for a tensor of shape (1, ...). Float arrays are quantised with the port's scale
 and zero point; integer arrays are taken as quantised already. Callers are `thimble run`, `thimble eval` and
-their tests."""
+their tests.
+"""
 
 from __future__ import annotations
 

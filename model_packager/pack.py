@@ -3,7 +3,8 @@ writes.
 
 It is what `thimble pack` calls. Every step is a function of its own elsewhere; what this module owns is their
 order and the checks at the end: the file is read back and must be the same model, and it is never larger than
-with raw weights alone."""
+with raw weights alone.
+"""
 
 from __future__ import annotations
 
@@ -248,7 +249,8 @@ def _smallest_file(model: Model, objective: str, signer: Signer | None) -> tuple
     """(the file with chosen encodings, or with raw weights where that is smaller; bytes with raw weights).
 
     The arena of the raw plan is the most scratch that a decoder may take: compression must not cost more RAM
-    than the activations do, which matters to fully connected networks, whose activations are small."""
+    than the activations do, which matters to fully connected networks, whose activations are small.
+    """
     asked = [operator.weights.encoding if operator.weights else None for operator in model.operators]
     options = PlanOptions(band_slack=BAND_SLACK[objective])
     raw_streams = _streams(model, _raw)

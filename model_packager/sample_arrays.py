@@ -1,5 +1,6 @@
 """Users' NumPy files as batches for a model's inputs: .npy or .npz files go in, one array (N, *shape[1:]) per
-input comes out. Callers are calibration (`pack`) and the commands that run models (host_tools/ports.py)."""
+input comes out. Callers are calibration (`pack`) and the commands that run models (host_tools/ports.py).
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ _DTYPE_LIMITS = {DType.INT8: (-128, 127), DType.INT16: (-32768, 32767), DType.BI
 @dataclass
 class Bounds:
     """``channels``: one Interval per tensor. ``accumulators``: operator index -> Interval over output
-    channels, bias included, for the operators with weights."""
+    channels, bias included, for the operators with weights.
+    """
 
     channels: list[Interval] = field(default_factory=list)
     accumulators: dict[int, Interval] = field(default_factory=dict)
@@ -50,7 +51,8 @@ def is_padded(operator: Operator) -> bool:
 def input_channels(operator: Operator, channel_count: int) -> IntArray:
     """(rows, cols) or (1, cols): the input channel that each weight meets. Columns run over the channels
     last; a depthwise row r meets channel r // multiplier only, a grouped convolution's row the channels of
-    its group."""
+    its group.
+    """
     assert operator.weights is not None
     rows, cols = operator.weights.values.shape
     if operator.kind is OperatorKind.DEPTHWISE_CONV_2D:
@@ -167,7 +169,8 @@ def _reshape(model: Model, operator: Operator, source: Interval) -> Interval | N
 
 def reshape_links(model: Model, operator: Operator) -> tuple[IntArray, IntArray] | None:
     """(channel before, channel after) of the elements of a RESHAPE, or None where channels get mixed: one of
-    the two shapes must keep the channels as its last dimension or flatten everything into it."""
+    the two shapes must keep the channels as its last dimension or flatten everything into it.
+    """
     before = model.tensors[operator.inputs[0]].shape4[3]
     after = model.tensors[operator.outputs[0]].shape4[3]
     count = model.tensors[operator.inputs[0]].element_count

@@ -36,7 +36,8 @@ _POINTWISE = (OperatorKind.LOOKUP, OperatorKind.AVERAGE_POOL_2D, OperatorKind.MA
 
 def _links(model: Model, operator: Operator) -> tuple[IntArray, IntArray] | None:
     """(input channel, output channel) pairs that an operator ties together: both go or none. None for
-    operators that mix channels."""
+    operators that mix channels.
+    """
     channels = model.tensors[operator.inputs[0]].shape4[3]
     if operator.kind in _POINTWISE or is_spatial_mean(operator):
         return np.arange(channels), np.arange(channels)
@@ -56,7 +57,8 @@ def _is_mixing(operator: Operator) -> bool:
 def _droppable_inputs(model: Model, operator: Operator, bounds: Bounds) -> BoolArray:
     """Which input channels a mixing layer can do without: zero weights, or a constant that the bias can take
     over (with padding, the border would see the zero point instead, so that only a constant equal to it is
-    exact)."""
+    exact).
+    """
     assert operator.weights is not None
     constant, value = bounds.constants(operator.inputs[0])
     if is_padded(operator):
@@ -109,7 +111,8 @@ def _settle(model: Model, dead: list[BoolArray]) -> None:
 
 def _fold_bias(model: Model, operator: Operator, dead: BoolArray, bounds: Bounds) -> None:
     """Add to the bias what the removed input channels contributed, for those that are constant (a channel
-    that is not meets zero weights only)."""
+    that is not meets zero weights only).
+    """
     assert operator.weights is not None
     constant, value = bounds.constants(operator.inputs[0])
     offset = np.where(dead & constant, value - operator.attributes.get("input_zero_point", 0), 0)

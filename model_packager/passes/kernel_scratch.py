@@ -30,7 +30,8 @@ def plane_bytes(model: Model, tensor: int) -> int:
 
 def padded_plane_bytes(model: Model, operator: Operator) -> int:
     """One input channel of a depthwise convolution with its border of zero points, which spares the kernel
-    all bounds checks."""
+    all bounds checks.
+    """
     _, height, width, _ = model.tensors[operator.inputs[0]].shape4
     attributes = operator.attributes
     padded_height = height + attributes.get("pad_top", 0) + attributes.get("pad_bottom", 0)
@@ -82,7 +83,8 @@ def _own_stream_scratch(operator: Operator) -> int:
 
 def operator_stream_scratch_bytes(model: Model, operator_index: int) -> int:
     """Bytes of decoder tables and row buffers that are open while the operator runs: its own stream's and, in
-    a fused pair, its tail's. 0 where no encoding (a ``StreamDescriptor``) is set yet."""
+    a fused pair, its tail's. 0 where no encoding (a ``StreamDescriptor``) is set yet.
+    """
     if is_fused_tail(model, operator_index):
         return 0
     operator = model.operators[operator_index]

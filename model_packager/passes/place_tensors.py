@@ -20,7 +20,8 @@ RANDOM_ORDERS = 200
 @dataclass(frozen=True)
 class Span:
     """One tensor's need: `size_bytes` from the block's offset, alive from step `first` to step `last`, both
-    included."""
+    included.
+    """
 
     size_bytes: int
     first: int
@@ -87,7 +88,8 @@ def _place_in_order(blocks: Sequence[Block], order: Sequence[int]) -> tuple[list
 
 def live_bytes(blocks: Sequence[Block], step_count: int) -> list[int]:
     """Bytes alive at each step; spans of one block overlap, so the block counts with its largest living
-    one."""
+    one.
+    """
     live = [0] * step_count
     for block in blocks:
         needs: dict[int, int] = {}

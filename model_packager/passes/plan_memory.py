@@ -63,7 +63,8 @@ class _Choice:
     @property
     def cost(self) -> int:
         """Rank by the time it may cost: element-wise and plane-wise ones nothing, bands decode weights
-        again."""
+        again.
+        """
         if self.schedule is ScheduleKind.WHOLE:
             return 0
         if self.schedule is ScheduleKind.IN_PLACE:
@@ -77,7 +78,8 @@ _Plan = dict[int, _Choice]  # operator index -> choice; operators not named run 
 
 class _Lifetimes:
     """First and last operator that touches each tensor; -1 is before the first one, `len(operators)` after
-    the last."""
+    the last.
+    """
 
     def __init__(self, model: Model) -> None:
         count, end = len(model.tensors), len(model.operators)
@@ -176,7 +178,8 @@ def _fused_choices(model: Model, lifetimes: _Lifetimes, index: int) -> Iterator[
 def _all_choices(model: Model, lifetimes: _Lifetimes, options: PlanOptions) -> dict[int, list[_Choice]]:
     """Per operator what it may do beside WHOLE, after the options. An operator whose schedule is forced to
     something else than WHOLE has no WHOLE choice, which is told by leaving it out of the search's starting
-    plan."""
+    plan.
+    """
     choices: dict[int, list[_Choice]] = {}
     for index, operator in enumerate(model.operators):
         if operator.kind is OperatorKind.RESHAPE:
@@ -278,7 +281,8 @@ class _Search:
 
     def bound(self, plan: _Plan) -> tuple[int, int]:
         """(lower bound of the peak, sum of squares of the bytes alive): the second breaks plateaus, on which
-        several operators must change before the peak moves."""
+        several operators must change before the peak moves.
+        """
         live = live_bytes([block for _, block in self.blocks(plan)], self.step_count)
         return max(live, default=0) + self.scratch_peak(plan), sum(value * value for value in live)
 
@@ -286,7 +290,8 @@ class _Search:
 
     def start(self, limit: int) -> _Plan:
         """Every operator takes the choice that keeps the fewest bytes alive among those with scratch <=
-        limit."""
+        limit.
+        """
         plan = self.forced()
         for index, possible in self.choices.items():
             if index in plan or not self.free(plan, index):
@@ -322,7 +327,8 @@ class _Search:
 
     def neighbours(self, plan: _Plan) -> Iterator[_Plan]:
         """Plans in which one operator does something else; a new fusion takes the next operator's choice
-        away."""
+        away.
+        """
         for index, possible in self.choices.items():
             if index in self.options.force or not self.free(plan, index):
                 continue
@@ -357,7 +363,8 @@ class _Search:
 
     def prune(self, plan: _Plan) -> _Plan:
         """Take back schedules that lower nothing, those that may cost most time first; where a fused pair is
-        needed, try whether the tail's own schedule does as well."""
+        needed, try whether the tail's own schedule does as well.
+        """
         allowed = self.peak(plan)
         for index in sorted(plan, key=lambda i: (-plan[i].cost, i)):
             if index in self.options.force:

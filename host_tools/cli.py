@@ -1,0 +1,93 @@
+"""The `thimble` command: finds the subcommand, runs it, and turns every expected error into one sentence on
+stderr.
+
+Each module in host_tools/commands is one subcommand and has `HELP` (one line), `configure(parser)` and
+`run(arguments) -> int`; its name is the module's name. Heavy imports belong into `run`, so that `--help` is
+quick. Results go to stdout, as text for people or, with --json, for programs; everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+
+from host_tools import commands
+from host_tools.exit_codes import ExitCode, exit_code
+from model_packager.errors import ThimbleError
+from model_packager.format_table import FORMAT_VERSION, PROTOCOL_VERSION
+
+DESCRIPTION = (
+    "Compress a trained neural network into one flat binary, and run, deploy and measure it on "
+    "microcontrollers."
+)
+EPILOG = (
+    "`thimble COMMAND --help` explains a command. A failure prints one sentence on stderr and exits non-zero."
+)
+
+
+def version_text() -> str:
+    """Versions of the package, of the file format and of the wire protocol."""
+    try:
+        package = version("thimble-runtime")
+    except PackageNotFoundError:
+        package = "(not installed)"
+    return f"thimble {package}, format {FORMAT_VERSION}, protocol {PROTOCOL_VERSION}"
+
+
+def command_modules() -> dict[str, ModuleType]:
+    """Subcommand name -> module, in alphabetical order."""
+    names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+    return {name: importlib.import_module(f"{commands.__name__}.{name}") for name in names}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands; the chosen module's `run` is in the namespace as `run_command`."""
+    parser = argparse.ArgumentParser(prog="thimble", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=version_text())
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    for name, module in command_modules().items():
+        subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
+        module.configure(subparser)
+        subparser.set_defaults(run_command=module.run)
+    return parser
+
+
+def _complain(sentence: str) -> None:
+    print(f"thimble: {sentence}", file=sys.stderr)
+
+
+def _os_error_sentence(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (host_tools/exit_codes.py), 130 after an interrupt."""
+    try:
+        namespace = build_parser().parse_args(arguments)
+        return int(namespace.run_command(namespace))
+    except SystemExit as stop:  # argparse: --help, --version, bad arguments
+        return int(stop.code or 0)
+    except ThimbleError as error:
+        _complain(str(error))
+        return int(exit_code(error))
+    except BrokenPipeError:
+        # The reader of our output has gone; keep the interpreter from complaining when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.ERROR)
+    except OSError as error:
+        _complain(_os_error_sentence(error))
+        return int(ExitCode.ERROR)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

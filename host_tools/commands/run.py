@@ -1,0 +1,78 @@
+"""`thimble run`: a packed model and input arrays go in, output arrays come out, from any target."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+
+HELP = "run a .thimble file on input arrays"
+SHOWN_SAMPLES = 10
+
+
+def add_target_option(parser: argparse.ArgumentParser) -> None:
+    """Declare --target and its alias --port, the same on every command; $THIMBLE_TARGET is the default."""
+    import os
+
+    parser.add_argument(
+        "--target",
+        "--port",
+        metavar="T",
+        default=os.environ.get("THIMBLE_TARGET", "reference"),
+        help="what runs the model: reference, cpython, micropython, or a serial port "
+        "(default: $THIMBLE_TARGET, else reference)",
+    )
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("model", metavar="MODEL.thimble", help="the packed model")
+    parser.add_argument(
+        "--input",
+        metavar="X",
+        required=True,
+        help=".npy, or .npz for several inputs: one sample or a batch; floats are quantised",
+    )
+    parser.add_argument("--output", metavar="Y", help="write the outputs to this .npy or .npz")
+    parser.add_argument("--json", action="store_true", help="print the outputs as JSON")
+    add_target_option(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load the model into the target, run it, save or print."""
+    from pathlib import Path
+
+    from host_tools.ports import quantised_inputs, real_outputs, save_outputs
+    from host_tools.targets import open_target
+    from model_packager import container
+    from model_packager.sample_arrays import load_arrays
+
+    data = Path(arguments.model).read_bytes()
+    model = container.load(data)
+    inputs = quantised_inputs(load_arrays(arguments.input), model)
+    target = open_target(arguments.target)
+    try:
+        target.load(data)
+        outputs = real_outputs(target.run(inputs), model)
+    finally:
+        target.close()
+    if arguments.output:
+        save_outputs(arguments.output, outputs, model)
+    if arguments.json:
+        named = zip(model.outputs, outputs, strict=True)
+        print(json.dumps({port.name: output.tolist() for port, output in named}))
+    elif not arguments.output:
+        _print(outputs, [port.name for port in model.outputs])
+    return 0
+
+
+def _print(outputs: list[Any], names: list[str]) -> None:
+    for name, output in zip(names, outputs, strict=True):
+        print(f"{name}: {output.shape[0]} x {output.shape[1:]} {output.dtype}")
+        for index, sample in enumerate(output[:SHOWN_SAMPLES]):
+            best = f"  largest at {sample.argmax()}" if sample.size > 1 else ""
+            print(f"  {index}: {np.array2string(sample.ravel(), threshold=16, max_line_width=10**6)}{best}")
+        if len(output) > SHOWN_SAMPLES:
+            print(f"  ... {len(output) - SHOWN_SAMPLES} more; --output FILE keeps all of them")
