@@ -248,6 +248,13 @@ def _pool_with_other_scale() -> bytes:
     return single("MAX_POOL_2D", [source], output, "Pool2DOptions", **options)
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8])
+def test_import_other_activation_type_is_refused_with_its_operator(dtype: type) -> None:
+    message = refused(conv_model(dtype=dtype))
+    assert message.startswith("operator 0 CONV_2D (output 'tensor3') cannot be imported")
+    assert f"type {np.dtype(dtype).name}" in message
+
+
 def test_import_operator_before_its_input_is_refused() -> None:
     tensors = [Tensor((1, 8), np.int8, [0.5], [7], name=name) for name in "abc"]
     operators = [Operator("RELU", [1], [2]), Operator("RELU", [0], [1])]

@@ -161,14 +161,22 @@ def _import_inputs(graph: Graph) -> set[int]:
             edges |= _import_quantised_input(graph, source_index, name)
             flags = PortFlag.FLOAT
         else:
-            try:
-                graph.add_activation(source_index)
-            except ImportRefused as error:
-                raise ImportRefused(f"the model input '{name}' cannot be imported: {error}") from error
+            _import_input(graph, source_index, name)
         index = graph.activation(source_index)
         activation = graph.tensor(index)
         graph.model.inputs.append(Port(index, name, activation.scale, activation.zero_point, flags))
     return edges
+
+
+def _import_input(graph: Graph, source_index: int, name: str) -> None:
+    """Register an input tensor; what is wrong with it is laid at the first operator that reads it."""
+    try:
+        graph.add_activation(source_index)
+    except ImportRefused as error:
+        for operator in graph.source.operators:
+            if source_index in operator.inputs:
+                raise _refusal(graph.source, operator, str(error)) from error
+        raise ImportRefused(f"the model input '{name}' cannot be imported: {error}") from error
 
 
 def _import_quantised_input(graph: Graph, source_index: int, name: str) -> set[int]:
