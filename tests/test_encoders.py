@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ from model_packager.encoders.relative_index import find_entries, insert_fillers
 from model_packager.encoders.stream import Matrix, plan
 from model_packager.errors import FormatError, PackError, UsageError
 from model_packager.format_table import Coder, ErrorCode, Layout, ValueMap
+from model_packager.importers.tflite import import_tflite
 
 Weights = npt.NDArray[np.int8]
 
@@ -185,6 +187,28 @@ def test_choose_repeating_rows_finds_the_context_distance() -> None:
     assert stream.descriptor.context_distance % 24 == 0 < stream.descriptor.context_distance
     shuffled = random.permutation(values.ravel()).reshape(values.shape)
     assert len(stream.payload) < 0.95 * len(choose(shuffled, "size").payload)
+
+
+@pytest.mark.parametrize(
+    ("model", "raw_bytes", "chosen_bytes"),
+    [
+        ("kws_ref_model_int8", 22_016, 21_199),
+        ("ic_pretrainedResnet_int8", 77_360, 70_961),
+        ("vww_96_int8", 208_112, 37_208),
+        ("ad01_int8", 264_192, 163_595),
+    ],
+)
+def test_choose_size_on_published_models_is_as_small_as_measured(
+    data_dir: Path, model: str, raw_bytes: int, chosen_bytes: int
+) -> None:
+    """`python benchmarks/coders.py --models` prints the same sums beside those of the other coders."""
+    imported = import_tflite(data_dir / "mlperf_tiny" / "models" / f"{model}.tflite")
+    layers = [operator.weights.values for operator in imported.operators if operator.weights is not None]
+    streams = [choose(layer, "size") for layer in layers]
+    assert sum(layer.size for layer in layers) == raw_bytes
+    assert sum(len(stream.payload) for stream in streams) <= chosen_bytes
+    for layer, stream in zip(layers, streams, strict=True):
+        np.testing.assert_array_equal(decode(stream), layer)
 
 
 # ------------------------------------------------------------------------------------------------- parts
