@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from model_packager.errors import UsageError
+from model_packager.format_table import PortFlag
 from model_packager.model import NUMPY_DTYPES, Array, Model, Port
 from model_packager.numerics import quantise_float
 
@@ -77,11 +78,17 @@ def batches_for_inputs(arrays: Mapping[str, Array], model: Model) -> list[Array]
 def quantised_batch(batch: Array, model: Model, port: Port) -> Array:
     """A user's batch as the port's integers.
 
+    Floats are real numbers, and so are integers of another dtype (pixels in uint8, say) where the original
+    took floats; integers of the port's own dtype are taken as quantised already.
+
     Raises:
         UsageError: a dtype that is no number, values that are not finite, or integers out of range.
     """
     dtype = NUMPY_DTYPES[model.tensors[port.tensor].dtype]
-    if np.issubdtype(batch.dtype, np.floating):
+    real_integers = (
+        port.flags & PortFlag.FLOAT and np.issubdtype(batch.dtype, np.integer) and batch.dtype != dtype
+    )
+    if np.issubdtype(batch.dtype, np.floating) or real_integers:
         if not np.isfinite(batch).all():
             raise UsageError(f"input {port.name!r} got values that are not finite")
         return quantise_float(batch, port.scale, port.zero_point, dtype)
