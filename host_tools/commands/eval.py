@@ -70,7 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     target = open_target(arguments.target)
     try:
         target.load(data)
-        with Progress(console=Console(stderr=True), transient=True) as bar:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("evaluating", total=None)
             result = evaluate(
                 target, model, arrays, labels, judge, arguments.limit, lambda n: bar.advance(task, n)
