@@ -158,8 +158,13 @@ def test_import_concatenation_of_other_scales_inserts_tables() -> None:
     assert np.all(output[..., :3] == 14) and np.all(output[..., 3] == -9)  # 30 * 0.1 / 0.3 + 4
 
 
-def test_import_signature_names_the_ports() -> None:
-    # The builder writes no signature: without one, ports have the tensors' names.
+def test_import_signature_names_the_ports(data_dir: Path) -> None:
+    model = import_tflite(data_dir / "mlperf_tiny" / "models" / "sww_str_ww_ref_model_int8.tflite")
+    assert [port.name for port in (*model.inputs, *model.outputs)] == ["input_1", "dense"]
+    assert model.tensors[model.inputs[0].tensor].name != "input_1"
+
+
+def test_import_without_signature_names_the_ports_after_tensors() -> None:
     model = import_tflite(conv_model())
     assert [port.name for port in (*model.inputs, *model.outputs)] == ["tensor0", "tensor3"]
 

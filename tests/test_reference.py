@@ -460,7 +460,14 @@ def test_run_inputs_of_different_length_are_a_usage_error() -> None:
 def test_run_persistent_tensor_is_a_usage_error() -> None:
     model = _two_branches()
     model.tensors[1].flags = TensorFlag.PERSISTENT
-    with pytest.raises(UsageError, match="between runs"):
+    with pytest.raises(UsageError, match="keeps its content"):
+        run(model, [int8(*IMAGE)])
+
+
+def test_run_packed_bits_are_a_usage_error() -> None:
+    model = _two_branches()
+    model.tensors[1].dtype = DType.BIT
+    with pytest.raises(UsageError, match="is BIT"):
         run(model, [int8(*IMAGE)])
 
 

@@ -66,15 +66,18 @@ def _checked_inputs(model: Model, inputs: Sequence[Array]) -> list[Array]:
     """The inputs as (N, *shape) arrays."""
     if len(inputs) != len(model.inputs):
         raise UsageError(f"the model has {len(model.inputs)} inputs, {len(inputs)} arrays were given")
-    if any(TensorFlag.PERSISTENT in tensor.flags for tensor in model.tensors):
-        raise UsageError("the reference executor does not run models that keep tensors between runs")
+    for tensor in model.tensors:
+        if TensorFlag.PERSISTENT in tensor.flags:
+            raise UsageError(
+                f"tensor '{tensor.name}' keeps its content between runs, which is not executed here"
+            )
+        if tensor.dtype not in (DType.INT8, DType.FLOAT32):
+            raise UsageError(
+                f"tensor '{tensor.name}' is {tensor.dtype.name}; the reference runs INT8 and FLOAT32"
+            )
     checked = []
     for port, values in zip(model.inputs, inputs, strict=True):
         tensor = model.tensors[port.tensor]
-        if tensor.dtype is DType.BIT:
-            raise UsageError(
-                f"input '{port.name}' is a tensor of single bits, which the reference executor does not run"
-            )
         expected = _sample_shape(tensor)
         array = np.asarray(values)
         if (
