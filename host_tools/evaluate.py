@@ -24,7 +24,7 @@ from model_packager.sample_arrays import batches_for_inputs, quantised_batch
 LABEL_NAMES = ("labels", "label", "y", "targets")
 _CHUNK_SAMPLES = 100
 
-Progress = Callable[[int], Any]
+Progress = Callable[[int, int], Any]
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def evaluate(
     labels: Array | None = None,
     judge: Judge | None = None,
     limit: int | None = None,
-    progress: Progress = lambda samples: None,
+    progress: Progress = lambda done, whole: None,
 ) -> Evaluation:
-    """Run all samples (or the first `limit`) and count. `progress` is told how many samples a step did."""
+    """Run all samples (or the first `limit`) and count. `progress` gets the samples done and all."""
     batches = [batch[:limit] for batch in batches_for_inputs(arrays, model)]
     count = len(batches[0])
     known = (
@@ -84,7 +84,7 @@ def evaluate(
         answers = known[start : start + _CHUNK_SAMPLES] if known is not None else None
         theirs = judge.run(_judge_inputs(judge, model, part, steps)) if judge is not None else None
         tally.count(outputs, real_outputs(outputs, model), theirs, answers)
-        progress(len(steps[0]))
+        progress(start + len(steps[0]), count)
     return tally.evaluation(count, judge, known is not None)
 
 

@@ -46,11 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate with a progress bar on stderr, print the figures."""
     from pathlib import Path
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from host_tools.evaluate import evaluate, split_labels
     from host_tools.judges import open_judge, original_beside
+    from host_tools.progress import progress_bar
     from host_tools.targets import open_target
     from model_packager import container
     from model_packager.errors import UsageError
@@ -70,12 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     target = open_target(arguments.target)
     try:
         target.load(data)
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("evaluating", total=None)
-            result = evaluate(
-                target, model, arrays, labels, judge, arguments.limit, lambda n: bar.advance(task, n)
-            )
+        with progress_bar("evaluating") as progress:
+            result = evaluate(target, model, arrays, labels, judge, arguments.limit, progress)
     finally:
         target.close()
     if arguments.json:
