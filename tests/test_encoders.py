@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -170,6 +171,22 @@ def test_choose_speed_is_neither_larger_nor_slower_than_raw(values: Weights) -> 
 )
 def test_choose_speed_takes_the_expected_encoding(values: Weights, expected: str) -> None:
     assert choose(values, "speed").descriptor.encoding.name == expected
+
+
+@pytest.mark.parametrize("objective", ["size", "speed"])
+@pytest.mark.parametrize("density", [1.0, 0.05])
+def test_choose_with_a_scratch_limit_keeps_it_and_raw_always_fits(
+    objective: Literal["size", "speed"], density: float
+) -> None:
+    values = gaussian(40, 90, 20, density)
+    sizes = []
+    for limit_bytes in (0, 100, 300, 1000):
+        stream = choose(values, objective, limit_bytes)
+        np.testing.assert_array_equal(decode(stream), values)
+        assert stream_scratch_bytes(stream.descriptor) <= limit_bytes
+        sizes.append(stream.stored_bytes)
+    assert sizes == sorted(sizes, reverse=True) or objective == "speed"
+    assert sizes[-1] == choose(values, objective).stored_bytes
 
 
 def test_choose_unknown_objective_is_refused() -> None:

@@ -4,7 +4,7 @@
 not larger than raw 8-bit storage. Raw is always a candidate, so that nothing is ever larger than it.
 
 The cycles are of a fully connected row on a Cortex-M0+, decoding, position update and multiplication
-included. Sparse entries are as measured on LeNet-300-100 (docs/DESIGN.md, table of coders): fixed relative
+included. Sparse entries are as measured on LeNet-300-100 (docs/DESIGN.md, weight streams): fixed relative
 index 111 to 185, Huffman 132 to 149, class 85 to 88, range coder 400. The other figures extend them by the
 same steps: a weight that is multiplied costs 7, taking a fixed field 15, a Huffman symbol 45, a class token
 40, an adaptive bit 45, a codebook look-up 4; a position of a bitmap 8; a weight in bit planes 2.
@@ -100,7 +100,8 @@ def choose(
     """The best stream of the int8 matrix ``values`` (rows, cols) under ``objective``, never larger than raw.
 
     ``scratch_limit_bytes``: streams whose decoder needs more scratch do not count; raw, which needs none,
-    always does. Raises ``UsageError`` for an objective that does not exist."""
+    always does. Raises ``UsageError`` for an objective that does not exist.
+    """
     matrix = Matrix(values)
     encodings = _candidates(matrix)
 

@@ -69,7 +69,8 @@ class Matrix:
         signs = np.sign(self.weights).astype(np.float64)
         size = 1 << (2 * len(signs) - 1).bit_length()
         spectrum = np.fft.rfft(signs, size)
-        agreement = np.abs(np.fft.irfft(spectrum * spectrum.conj(), size)[: self.cols + 1])
+        # The sums are whole numbers: rounding keeps the choice between equal ones the same everywhere.
+        agreement = np.abs(np.rint(np.fft.irfft(spectrum * spectrum.conj(), size)[: self.cols + 1]))
         if len(agreement) < 3:
             return 0
         distance = 2 + int(agreement[2:].argmax())
