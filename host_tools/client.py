@@ -104,11 +104,9 @@ class Client:
         self._transport = transport
         self._resend_s = resend_s
         self._reader = FrameReader()
-        self._sequence = secrets.randbelow(256)
-        self._session = secrets.randbits(32)
         self._out_of_step = False
         self.resent_frames = 0
-        self.hello = self._say_hello(connect_wait_s)
+        self.hello = self._open_session(connect_wait_s)
 
     def __enter__(self) -> Client:
         return self
@@ -130,9 +128,13 @@ class Client:
             DeviceTimeout: no answer within `wait_s`, however often it was sent.
             DeviceError: the connection broke.
         """
-        if self._out_of_step and message != Message.HELLO:
-            self.refresh()
+        if self._out_of_step:
+            self._open_session()
         self._sequence = (self._sequence + 1) % 256
+        return self._exchange(message, payload, wait_s)
+
+    def _exchange(self, message: Message, payload: bytes, wait_s: float) -> bytes:
+        """`request` with the sequence number as it is."""
         frame = encode(Frame(message, self._sequence, payload))
         waited_s, resend_s = 0.0, self._resend_s
         while waited_s < wait_s:
@@ -183,6 +185,11 @@ class Client:
 
     # ------------------------------------------------------------------------------------- the messages
 
+    def _open_session(self, wait_s: float = REPLY_WAIT_S) -> Hello:
+        self._session = secrets.randbits(32)
+        self._sequence = secrets.randbelow(256)
+        return self._say_hello(wait_s)
+
     def _say_hello(self, wait_s: float) -> Hello:
         payload = pack(
             table.HELLO_REQUEST,
@@ -190,7 +197,7 @@ class Client:
             max_payload=table.WIRE_MAX_PAYLOAD_BYTES,
             session=self._session,
         )
-        reply = self.request(Message.HELLO, payload, wait_s)
+        reply = self._exchange(Message.HELLO, payload, wait_s)
         numbers, strings, board = _parsed(table.HELLO_REPLY, reply)
         if numbers["protocol_version"] != table.PROTOCOL_VERSION:
             raise DeviceError(
@@ -219,9 +226,8 @@ class Client:
         )
 
     def refresh(self) -> Hello:
-        """Ask again what the device is and runs (in a new session); also kept in `hello`."""
-        self._session = secrets.randbits(32)
-        self.hello = self._say_hello(REPLY_WAIT_S)
+        """Ask again what the device is and runs; also kept in `hello`. A HELLO moves no sequence number."""
+        self.hello = self._open_session() if self._out_of_step else self._say_hello(REPLY_WAIT_S)
         return self.hello
 
     def info(self) -> Info:

@@ -69,7 +69,7 @@ HELLO_REQUEST: tuple[Field, ...] = (
     Field("protocol_version", "B", "the client's, 1"),
     Field("reserved", "B", "must be 0"),
     Field("max_payload", "H", "largest payload that the client takes"),
-    Field("session", "I", "chosen at random; a HELLO of the session that is open is a repetition"),
+    Field("session", "I", "chosen at random; a HELLO of a session that the device knows opens no new one"),
 )
 
 HELLO_REPLY: tuple[Field, ...] = (

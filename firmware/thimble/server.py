@@ -108,6 +108,7 @@ _ERROR_REPLY_FORMAT = const("<bB")
 # generated:end
 
 _TIME_BYTES = const(4)
+_SESSIONS = const(4)
 _ENOSPC = const(28)
 _DETAIL_CHARACTERS = const(80)
 
@@ -131,7 +132,7 @@ class Server:
         self._started_ms = ticks_ms()
         self.bad_frames = 0
         self._complained = False
-        self._session = None
+        self._sessions = []  # the newest first
         self._sequence = 0
         self._last = None  # id and reply of the newest request: a repetition is answered from here
         self._file = None
@@ -161,7 +162,7 @@ class Server:
         message, sequence, payload = frame
         if message == _MESSAGE_HELLO:
             return self._answer(message, sequence, payload)
-        if self._session is not None:
+        if self._sessions:
             if sequence == self._sequence:
                 return self._last[1] if self._last and self._last[0] == message else None
             if sequence != (self._sequence + 1) & 0xFF:
@@ -199,7 +200,7 @@ class Server:
         fields = struct.unpack_from(layout, payload)
         if message == _MESSAGE_HELLO:
             return self._hello(sequence, *fields)
-        _require(self._session is not None, _ERROR_BAD_STATE, "no HELLO yet")
+        _require(self._sessions, _ERROR_BAD_STATE, "no HELLO yet")
         if takes_rest:
             return action(self, memoryview(payload)[size:], *fields)
         return action(self, *fields)
@@ -209,8 +210,9 @@ class Server:
     def _hello(self, sequence, version, reserved, max_payload, session):
         _require(reserved == 0, _ERROR_RESERVED_BITS, "HELLO")
         _require(max_payload >= self.max_payload, _ERROR_BAD_ARGUMENT, "max_payload")
-        if session != self._session:
-            self._session = session
+        # A HELLO that was held up, also one of a session before this one, must not put the host out of step.
+        if session not in self._sessions:
+            self._sessions = [session] + self._sessions[: _SESSIONS - 1]
             self._sequence = sequence
             self._last = None
         gc.collect()

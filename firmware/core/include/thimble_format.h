@@ -65,7 +65,7 @@
 #define THIMBLE_HELLO_REQUEST_PROTOCOL_VERSION_OFFSET 0 /* the client's, 1 */
 #define THIMBLE_HELLO_REQUEST_RESERVED_OFFSET 1 /* must be 0 */
 #define THIMBLE_HELLO_REQUEST_MAX_PAYLOAD_OFFSET 2 /* largest payload that the client takes */
-#define THIMBLE_HELLO_REQUEST_SESSION_OFFSET 4 /* chosen at random; a HELLO of the session that is open is a repetition */
+#define THIMBLE_HELLO_REQUEST_SESSION_OFFSET 4 /* chosen at random; a HELLO of a session that the device knows opens no new one */
 #define THIMBLE_HELLO_REQUEST_BYTES 8
 
 #define THIMBLE_HELLO_REPLY_PROTOCOL_VERSION_OFFSET 0 /* the device's, 1 */
