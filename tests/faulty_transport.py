@@ -1,0 +1,56 @@
+"""A transport that damages what passes: drops, flips, cuts, doubles, repeats old frames and adds noise."""
+
+from __future__ import annotations
+
+import random
+
+from host_tools.transports import Transport
+
+OLD_FRAMES = 50  # that may come again: far fewer than sequence numbers exist
+
+
+class FaultyTransport:
+    """Between a client and its transport; `rate` is the share of writes and reads that are damaged."""
+
+    def __init__(self, inner: Transport, rate: float, seed: int) -> None:
+        self.inner = inner
+        self.rate = rate
+        self.fault_count = 0
+        self._random = random.Random(seed)
+        self._sent: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self._sent = [*self._sent[-OLD_FRAMES:], data]
+        self.inner.write(self._damaged(data))
+
+    def read(self, timeout_s: float) -> bytes:
+        return self._damaged(self.inner.read(timeout_s))
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def _damaged(self, data: bytes) -> bytes:
+        if not data or self._random.random() >= self.rate:
+            return data
+        self.fault_count += 1
+        kind = self._random.randrange(7)
+        if kind == 0:
+            return b""
+        if kind == 1:
+            return data + data
+        if kind == 2:
+            return self._flipped(data)
+        if kind == 3:
+            return data[: self._random.randrange(len(data))]
+        if kind == 4:
+            return self._random.randbytes(self._random.randrange(1, 200)) + data
+        if kind == 5:
+            start = self._random.randrange(len(data))
+            return data[:start] + data[start + self._random.randrange(1, 20) :]
+        return self._random.choice(self._sent) + data
+
+    def _flipped(self, data: bytes) -> bytes:
+        flipped = bytearray(data)
+        for _ in range(self._random.choice((1, 1, 2, 5))):
+            flipped[self._random.randrange(len(data))] ^= 1 << self._random.randrange(8)
+        return bytes(flipped)
