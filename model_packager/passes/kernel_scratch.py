@@ -29,14 +29,16 @@ def plane_bytes(model: Model, tensor: int) -> int:
 
 
 def padded_plane_bytes(model: Model, operator: Operator) -> int:
-    """One input channel of a depthwise convolution with its border of zero points, which spares the kernel
-    all bounds checks.
-    """
-    _, height, width, _ = model.tensors[operator.inputs[0]].shape4
+    """What a depthwise convolution's windows reach of one input channel, its border of zero points included:
+    the border spares the kernel all bounds checks."""
+    _, height, width, _ = model.tensors[operator.outputs[0]].shape4
     attributes = operator.attributes
-    padded_height = height + attributes.get("pad_top", 0) + attributes.get("pad_bottom", 0)
-    padded_width = width + attributes.get("pad_left", 0) + attributes.get("pad_right", 0)
-    return padded_height * padded_width * _item_bytes(model, operator.inputs[0])
+
+    def reach(count: int, axis: str) -> int:
+        window = (attributes.get(f"kernel_{axis}", 1) - 1) * attributes.get(f"dilation_{axis}", 1) + 1
+        return (count - 1) * attributes.get(f"stride_{axis}", 1) + window
+
+    return reach(height, "h") * reach(width, "w") * _item_bytes(model, operator.inputs[0])
 
 
 def band_bytes(model: Model, operator: Operator, rows: int) -> int:
@@ -64,8 +66,8 @@ def kernel_scratch_bytes(model: Model, operator_index: int, executor: str = "mic
     if is_fused_tail(model, operator_index):
         return 0
     if operator.schedule is ScheduleKind.FUSED_DEPTHWISE:
-        depthwise = model.operators[operator_index + 1]
-        return plane_bytes(model, operator.outputs[0]) + padded_plane_bytes(model, depthwise)
+        # Planes are made inside the padding that the depthwise operator needs.
+        return padded_plane_bytes(model, model.operators[operator_index + 1])
     if operator.schedule is ScheduleKind.FUSED_ADD:
         return plane_bytes(model, operator.outputs[0])
     if operator.kind is OperatorKind.DEPTHWISE_CONV_2D:

@@ -1,0 +1,155 @@
+"""`thimble inspect`: what every byte of a .thimble file is for, and the RAM that the model needs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from host_tools.inspect import Inspection
+
+HELP = "show what is in a .thimble file: tensors, coders, bytes, RAM"
+WIDTH_WITHOUT_TERMINAL = 100
+BAR_CELLS = 14
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("model", metavar="MODEL.thimble", help="the packed model")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, check, print."""
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from host_tools.inspect import inspect_file
+
+    inspection = inspect_file(Path(arguments.model).read_bytes())
+    if arguments.json:
+        print(json.dumps(asdict(inspection)))
+        return 0
+    width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
+    console = Console(width=width, highlight=False)
+    _print_summary(console, inspection, arguments.model)
+    for table in (_weights_table(inspection), _ram_table(inspection), _parts_table(inspection)):
+        console.print()
+        console.print(table)
+    return 0
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _print_summary(console: Console, inspection: Inspection, path: str) -> None:
+    name = f" ({inspection.name})" if inspection.name else ""
+    signed = "signed" if inspection.signed else "not signed"
+    console.print(f"[bold]{path}[/bold]{name}: {inspection.file_bytes:,} bytes, {signed}")
+    console.print(f"  SHA-256   {inspection.sha256}")
+    if inspection.model_id or inspection.model_version:
+        console.print(f"  model     id {inspection.model_id}, version {inspection.model_version}")
+    for port in inspection.ports:
+        floats = ", floats outside" if port.is_float else ""
+        console.print(
+            f"  {port.direction:<9} {port.name}: {_shape(port.shape)} {port.dtype}, "
+            f"scale {port.scale:.8g}, zero point {port.zero_point}{floats}"
+        )
+    bits = 8 * inspection.weight_bytes / inspection.weight_count if inspection.weight_count else 0.0
+    console.print(
+        f"  weights   {inspection.weight_count:,} in {inspection.weight_bytes:,} bytes, {bits:.2f} bits each"
+    )
+    arena, scratch = inspection.arena_bytes, inspection.ram_peak_bytes - inspection.arena_bytes
+    console.print(f"  RAM peak  {inspection.ram_peak_bytes:,} bytes: arena {arena:,} + scratch {scratch:,}")
+    console.print(f"  needs     {', '.join(inspection.features)}")
+
+
+def _table(title: str, *columns: tuple[str, str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
+    )
+    for name, justify in columns:
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    return table
+
+
+def _weights_table(inspection: Inspection) -> Table:
+    table = _table(
+        "Weights",
+        *[("#", "right"), ("operator", "left"), ("rows x cols", "right"), ("non-zero", "right")],
+        *[("encoding", "left"), ("bits each", "right"), ("bytes", "right"), ("share", "right")],
+    )
+    for row in inspection.weights:
+        encoding = row.encoding if row.shared_with is None else f"as operator {row.shared_with}"
+        cells: list[Any] = [
+            row.operator,
+            row.kind,
+            f"{row.rows} x {row.cols}",
+            f"{row.non_zero_share:.1%}",
+            encoding,
+        ]
+        cells += [f"{row.bits_per_weight:.2f}", f"{row.stored_bytes:,}", f"{row.share:.1%}"]
+        table.add_row(*map(str, cells))
+    total = sum(row.stored_bytes for row in inspection.weights)
+    table.add_section()
+    share = f"{total / inspection.file_bytes:.1%}"
+    table.add_row("", "total", "", "", "", "", f"{total:,}", share, style="bold")
+    return table
+
+
+def _bar(part: int, whole: int) -> str:
+    """A bar of eighths of a cell."""
+    eighths = round(8 * BAR_CELLS * part / whole) if whole else 0
+    rest = " ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else ""
+    return "█" * (eighths // 8) + rest
+
+
+def _ram_table(inspection: Inspection) -> Table:
+    fullest, most_scratch = inspection.fullest, inspection.most_scratch
+    table = _table(
+        f"RAM: the arena is fullest at operator {fullest.operator} ({fullest.kind}), "
+        f"scratch largest at operator {most_scratch.operator} ({most_scratch.kind})",
+        *[("#", "right"), ("operator", "left"), ("output", "right"), ("schedule", "left")],
+        *[("occupied", "right"), ("of the arena", "left"), ("stream", "right"), ("kernel", "right")],
+    )
+    for row in inspection.ram:
+        style = "bold" if row in (fullest, most_scratch) else None
+        bar = _bar(row.occupied_bytes, inspection.arena_bytes)
+        cells = [
+            str(row.operator),
+            row.kind,
+            _shape(row.output_shape),
+            row.schedule,
+            f"{row.occupied_bytes:,}",
+            bar,
+        ]
+        cells += [f"{row.stream_scratch_bytes:,}", f"{row.kernel_scratch_bytes:,}"]
+        table.add_row(*cells, style=style)
+    return table
+
+
+def _parts_table(inspection: Inspection) -> Table:
+    table = _table("File", ("part", "left"), ("bytes", "right"), ("share", "right"))
+    for part in inspection.parts:
+        table.add_row(part.name, f"{part.stored_bytes:,}", f"{part.share:.1%}")
+    table.add_section()
+    total = sum(part.stored_bytes for part in inspection.parts)
+    table.add_row("total", f"{total:,}", f"{total / inspection.file_bytes:.1%}", style="bold")
+    return table
