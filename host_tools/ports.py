@@ -2,7 +2,7 @@
 again.
 
 A batch is (N, *shape[1:]) for a tensor of shape (1, ...). Float arrays are quantised with the port's scale
-and zero point; integer arrays are taken as quantised already. Callers are `thimble run`, `thimble eval` and
+and zero point (`quantised_batch` says what integers mean). Callers are `thimble run`, `thimble eval` and
 their tests.
 """
 

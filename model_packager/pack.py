@@ -19,7 +19,7 @@ import numpy as np
 from model_packager import container, reference
 from model_packager.encoders import Encoding, Objective, Stream, choose, encode
 from model_packager.encoders.choose import raw
-from model_packager.errors import PackError, UsageError
+from model_packager.errors import ImportRefused, PackError, UsageError
 from model_packager.format_table import OPERATOR_ATTRIBUTES
 from model_packager.golden import DEFAULT_SEED, golden_inputs, output_crc32
 from model_packager.model import Array, Model, Operator
@@ -80,7 +80,10 @@ def import_model(path: str | Path) -> Model:
     if not path.is_file():
         raise FileNotFoundError(2, "there is no such file", str(path))
     module, function = IMPORTERS[path.suffix.lower()]
-    return getattr(importlib.import_module(module), function)(path)
+    try:
+        return getattr(importlib.import_module(module), function)(path)
+    except ImportRefused as refusal:
+        raise ImportRefused(f"{path}: {refusal}") from refusal
 
 
 def _weight_count(model: Model) -> int:

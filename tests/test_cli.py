@@ -1,0 +1,260 @@
+"""The `thimble` command: pack, inspect and run on files, and one sentence on stderr for everything that is
+wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from host_tools import cli
+from host_tools.atomic_file import replacing
+from host_tools.exit_codes import ExitCode
+from host_tools.inspect import inspect_file
+from model_packager import container, reference
+from model_packager.format_table import PortFlag
+from model_packager.pack import pack
+from tests import tflite_models
+from tests.random_networks import NetworkBuilder
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A .tflite with one convolution, 8x8x2 to 8x8x3."""
+    random = np.random.default_rng(0)
+    weights = random.integers(-127, 128, (3, 3, 3, 2)).astype(np.int8)
+    path = tmp_path / "small.tflite"
+    path.write_bytes(tflite_models.conv_2d((1, 8, 8, 2), weights, None, (0.1, 3), [0.01] * 3, (0.2, -5)))
+    return path
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """A packed network with two float ports in and one out."""
+    builder = NetworkBuilder(20)
+    first, second = builder.input((1, 4, 4, 3)), builder.input((1, 4, 4, 3))
+    builder.output(builder.fully_connected(builder.global_pool(builder.add(first, second)), 5))
+    for port in [*builder.model.inputs, *builder.model.outputs]:
+        port.flags = PortFlag.FLOAT
+    path = tmp_path / "two.thimble"
+    path.write_bytes(pack(builder.model).data)
+    return path
+
+
+def run_cli(capsys: Capture, *arguments: object) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command."""
+    code = cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def assert_one_sentence(err: str) -> None:
+    assert err.startswith("thimble: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_cli_version_names_package_format_and_protocol(capsys: Capture) -> None:
+    code, out, _ = run_cli(capsys, "--version")
+    assert code == 0
+    assert out.startswith("thimble ")
+    assert "format 1, protocol 1" in out
+
+
+def test_cli_help_lists_every_command_with_its_line(capsys: Capture) -> None:
+    code, out, _ = run_cli(capsys, "--help")
+    assert code == 0
+    for name, module in cli.command_modules().items():
+        assert name in out
+        assert module.HELP.split()[0] in out
+
+
+def test_cli_without_command_is_a_usage_error(capsys: Capture) -> None:
+    code, out, err = run_cli(capsys)
+    assert code == ExitCode.USAGE
+    assert not out
+    assert "COMMAND" in err
+
+
+def test_cli_pack_inspect_run_agree_with_the_reference(source: Path, tmp_path: Path, capsys: Capture) -> None:
+    model_path, x_path, y_path = tmp_path / "m.thimble", tmp_path / "x.npy", tmp_path / "y.npy"
+    code, out, _ = run_cli(capsys, "pack", source, "-o", model_path)
+    assert code == 0
+    assert f"{model_path.stat().st_size:,} bytes" in out
+    x = np.random.default_rng(1).integers(-128, 128, (5, 8, 8, 2)).astype(np.int8)
+    np.save(x_path, x)
+    assert run_cli(capsys, "run", model_path, "--input", x_path, "--output", y_path)[0] == 0
+    expected = reference.run(container.load(model_path.read_bytes()), [x])[0]
+    np.testing.assert_array_equal(np.load(y_path), expected)
+    code, out, _ = run_cli(capsys, "inspect", model_path)
+    assert code == 0
+    assert "3 x 18" in out
+    assert all(len(line) <= 100 for line in out.splitlines())
+
+
+def test_cli_pack_default_output_stands_beside_the_source(source: Path, capsys: Capture) -> None:
+    assert run_cli(capsys, "pack", source, "--objective", "speed", "--json")[0] == 0
+    assert container.load(source.with_suffix(".thimble").read_bytes()).operators
+
+
+def test_cli_pack_json_gives_the_figures(source: Path, capsys: Capture) -> None:
+    figures = json.loads(run_cli(capsys, "pack", source, "--json")[1])
+    assert figures["file_bytes"] == source.with_suffix(".thimble").stat().st_size
+    assert figures["source_bytes"] == source.stat().st_size
+
+
+def test_cli_inspect_json_accounts_for_every_byte(packed: Path, capsys: Capture) -> None:
+    figures = json.loads(run_cli(capsys, "inspect", packed, "--json")[1])
+    assert sum(part["stored_bytes"] for part in figures["parts"]) == packed.stat().st_size
+    assert sum(row["stored_bytes"] for row in figures["weights"]) == figures["weight_bytes"]
+    assert max(row["occupied_bytes"] for row in figures["ram"]) == figures["arena_bytes"]
+
+
+def test_inspect_file_shared_weights_are_counted_once() -> None:
+    builder = NetworkBuilder(21)
+    tensor = builder.input((1, 4, 4, 4))
+    tensor = builder.conv(tensor, 4)
+    builder.output(builder.conv(tensor, 4))
+    first, second = builder.model.operators
+    second.weights = first.weights
+    inspection = inspect_file(pack(builder.model).data)
+    assert [row.shared_with for row in inspection.weights] == [None, 0]
+    assert inspection.weights[1].stored_bytes == 0
+    assert sum(part.stored_bytes for part in inspection.parts) == inspection.file_bytes
+
+
+def test_cli_run_float_ports_take_and_give_floats(packed: Path, tmp_path: Path, capsys: Capture) -> None:
+    model = container.load(packed.read_bytes())
+    random = np.random.default_rng(2)
+    a, b = (random.normal(size=(3, 4, 4, 3)).astype(np.float32) for _ in range(2))
+    np.savez(tmp_path / "x.npz", input1=b, input0=a)
+    code, out, _ = run_cli(capsys, "run", packed, "--input", tmp_path / "x.npz", "--json")
+    assert code == 0
+    quantised = [
+        np.clip(np.round(x / np.float32(p.scale)) + p.zero_point, -128, 127).astype(np.int8)
+        for x, p in zip((a, b), model.inputs, strict=True)
+    ]
+    port = model.outputs[0]
+    expected = (reference.run(model, quantised)[0].astype(np.float64) - port.zero_point) * port.scale
+    np.testing.assert_allclose(json.loads(out)["output0"], expected, rtol=1e-6)
+
+
+def test_cli_run_output_npz_has_the_names_of_the_ports(packed: Path, tmp_path: Path, capsys: Capture) -> None:
+    np.savez(tmp_path / "x.npz", np.zeros((4, 4, 3)), np.zeros((4, 4, 3)))
+    y_path = tmp_path / "y.npz"
+    assert run_cli(capsys, "run", packed, "--input", tmp_path / "x.npz", "--output", y_path)[0] == 0
+    assert np.load(y_path)["output0"].shape == (1, 5)
+
+
+def _arrays(tmp_path: Path, *arrays: np.ndarray) -> Path:
+    path = tmp_path / "x.npz"
+    np.savez(path, *arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ([np.zeros((4, 4, 3))], "the file holds 'arr_0'"),
+        ([np.zeros((4, 4, 3)), np.zeros((4, 4, 2))], r"takes arrays of shape (1, 4, 4, 3) or (N, 4, 4, 3)"),
+        ([np.zeros((2, 4, 4, 3)), np.zeros((3, 4, 4, 3))], "different numbers of samples: [2, 3]"),
+        ([np.full((4, 4, 3), np.nan), np.zeros((4, 4, 3))], "not finite"),
+        ([np.full((4, 4, 3), "a"), np.zeros((4, 4, 3))], "takes integers or floats, not <U1"),
+    ],
+    ids=["count", "shape", "batches", "nan", "text"],
+)
+def test_cli_run_input_that_does_not_fit_is_one_sentence(
+    packed: Path, tmp_path: Path, capsys: Capture, arrays: list[np.ndarray], message: str
+) -> None:
+    code, out, err = run_cli(capsys, "run", packed, "--input", _arrays(tmp_path, *arrays))
+    assert code == ExitCode.USAGE
+    assert not out
+    assert message in err
+    assert_one_sentence(err)
+
+
+def test_cli_run_integers_out_of_range_are_refused(source: Path, tmp_path: Path, capsys: Capture) -> None:
+    model_path, x_path = tmp_path / "m.thimble", tmp_path / "x.npy"
+    model_path.write_bytes(pack(source).data)
+    np.save(x_path, np.full((8, 8, 2), 200))
+    code, _, err = run_cli(capsys, "run", model_path, "--input", x_path)
+    assert code == ExitCode.USAGE
+    assert "integers from -128 to 127, or floats; it got 200" in err
+    assert_one_sentence(err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pack", "{tmp}/no.tflite"], "no.tflite: there is no such file"),
+        (["pack", "{tmp}/model.h5"], "must end in one of .tflite, .onnx"),
+        (["pack", "{tmp}/junk.tflite"], "junk.tflite"),
+        (["pack", "{source}", "-o", "{tmp}/none/m.thimble"], "none: there is no such folder"),
+        (["inspect", "{tmp}/junk.tflite"], "bad_magic"),
+        (["inspect", "{tmp}"], "Is a directory"),
+        (["run", "{packed}", "--input", "{tmp}/junk.tflite"], "not a .npy or .npz file"),
+        (["run", "{packed}", "--input", "{tmp}/none.npy"], "none.npy: No such file"),
+        (
+            ["run", "{packed}", "--input", "{tmp}/two.npz", "--target", "toaster"],
+            "no target 'toaster'; known are",
+        ),
+        (
+            ["run", "{packed}", "--input", "{tmp}/two.npz", "--output", "{tmp}/y.txt"],
+            "must end in .npy or .npz",
+        ),
+    ],
+)
+def test_cli_bad_input_is_one_sentence_and_a_failure(
+    source: Path, packed: Path, tmp_path: Path, capsys: Capture, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "junk.tflite").write_bytes(bytes(range(256)))
+    np.savez(tmp_path / "two.npz", np.zeros((4, 4, 3)), np.zeros((4, 4, 3)))
+    before = sorted(tmp_path.iterdir())
+    filled = [text.format(tmp=tmp_path, source=source, packed=packed) for text in arguments]
+    code, _, err = run_cli(capsys, *filled)
+    assert code != 0
+    assert message in err
+    assert_one_sentence(err)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_cli_damaged_model_names_the_check(packed: Path, capsys: Capture) -> None:
+    data = bytearray(packed.read_bytes())
+    data[-40] ^= 1
+    packed.write_bytes(data)
+    code, _, err = run_cli(capsys, "inspect", packed)
+    assert code == ExitCode.ERROR
+    assert "bad_section_crc" in err or "bad_hash" in err
+    assert_one_sentence(err)
+
+
+def test_cli_interrupt_is_one_word(monkeypatch: pytest.MonkeyPatch, packed: Path, capsys: Capture) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(container, "parse", interrupt)
+    code, _, err = run_cli(capsys, "inspect", packed)
+    assert (code, err) == (130, "thimble: interrupted\n")
+
+
+def test_cli_closed_pipe_is_no_traceback(packed: Path) -> None:
+    command = f"{sys.executable} -m host_tools.cli inspect {packed} | true"
+    finished = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in finished.stderr
+
+
+def test_replacing_failure_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "model.thimble"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), replacing(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
