@@ -30,8 +30,9 @@ of its names, or ``group:name,name``. The groups:
   one. Structs: HEADER, SECTION_ENTRY, GOLDEN and whatever else ``format_table.STRUCTS`` holds.
 - ``Table``: ``DEFAULTS`` (``_DEFAULTS``: for each operator kind, by number from 0, a tuple of its attributes'
   defaults), ``CONSTANT_COUNTS`` (for each operator kind, by number, (least, most) constants),
-  ``FIELD_COUNTS`` (for each constant kind the number of its fields) and ``ERROR_NAMES`` (a dict, code to
-  lower-case name).
+  ``FIELD_COUNTS`` (for each constant kind the number of its fields), ``ERROR_NAMES`` (a dict, code to
+  lower-case name), and in few bytes ``ERROR_NAME_LIST`` (a string: the names of codes -1, -2, ...) and
+  ``DEFAULT_RECORDS`` (bytes: kind, number of attributes, their defaults as int8, for every operator kind).
 
 Names are upper case in the region and unknown ones are refused. A document's table stands between
 ``<!-- generated:begin NAME -->`` and ``<!-- generated:end -->``; NAME is an enumeration, a struct (lower
@@ -184,7 +185,32 @@ def _table_names() -> Names:
         "ERROR_NAMES": {
             "ERROR_NAMES": "{" + ", ".join(f'{int(code)}: "{code.name.lower()}"' for code in ErrorCode) + "}"
         },
+        "ERROR_NAME_LIST": {"ERROR_NAME_LIST": _concatenated(_error_name_list())},
+        "DEFAULT_RECORDS": {"DEFAULT_RECORDS": _concatenated(_default_records())},
     }
+
+
+def _error_name_list() -> list[str]:
+    """Pieces of one string: the names of codes -1, -2, ... with spaces between, ``?`` for a code that is
+    none."""
+    names = {int(code): code.name.lower() for code in ErrorCode}
+    words = [names.get(code, "?") + " " for code in range(-1, min(names) - 1, -1)]
+    return [repr("".join(words[start : start + 5])).replace("'", '"') for start in range(0, len(words), 5)]
+
+
+def _default_records() -> list[str]:
+    """Pieces of one bytes object: operator kind, number of attributes, defaults as int8, for every kind in
+    order."""
+    pieces = []
+    for kind, attributes in OPERATOR_ATTRIBUTES.items():
+        record = bytes([kind, len(attributes), *(item.default & 0xFF for item in attributes)])
+        pieces.append('b"' + "".join(f"\\x{byte:02x}" for byte in record) + '"')
+    return pieces
+
+
+def _concatenated(pieces: Iterable[str]) -> str:
+    """A literal of adjacent strings, one on a line."""
+    return "(\n" + "".join(f"    {piece}\n" for piece in pieces) + ")"
 
 
 def groups() -> dict[str, Names]:
@@ -237,8 +263,8 @@ def region_lines(items: Iterable[str], where: str) -> list[str]:
 
 def _wrapped(text: str, width: int = 110) -> list[str]:
     """`text` broken at commas, outside of nested brackets, into lines of at most `width` characters."""
-    if len(text) <= width:
-        return [text]
+    if len(text) <= width or "\n" in text:
+        return text.split("\n")
     start = re.search(r"[({]", text)
     if start is None:
         return [text]
