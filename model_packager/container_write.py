@@ -310,9 +310,8 @@ def _metadata(model: Model, keep_operator_names: bool) -> bytes:
 def assemble(
     numbers: Mapping[str, int], sections: Iterable[tuple[int, SectionFlag, bytes]], signer: Signer | None
 ) -> bytes:
-    """Header, section table, sections and trailer. ``numbers`` holds the header's fields from required_features
-    to model_version, a section is (kind, flags, content).
-    """
+    """Header, section table, sections and trailer. ``numbers`` holds the header's fields from
+    required_features to model_version, a section is (kind, flags, content)."""
     listed = list(sections)
     header_bytes = struct.calcsize(struct_format(HEADER))
     offset = header_bytes + len(listed) * struct.calcsize(struct_format(SECTION_ENTRY))
@@ -376,4 +375,7 @@ def write(
         "model_id": model.model_id,
         "model_version": model.model_version,
     }
+    for name, number in numbers.items():
+        if not 0 <= number < 1 << 32:
+            raise PackError(f"{name} is {number}, which does not fit 32 bits")
     return assemble(numbers, sections, signer)
