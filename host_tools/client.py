@@ -7,6 +7,7 @@ as `DeviceRefused` with the device's own error code, silence as `DeviceTimeout`.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import struct
 import time
@@ -81,11 +82,20 @@ class Deployment:
     skipped: bool = False
 
 
+def _trailer_offset(file: bytes) -> int:
+    signed = len(file) > 5 and file[5] & table.HeaderFlag.SIGNED
+    return max(0, len(file) - table.SHA256_BYTES - (table.SIGNATURE_BYTES if signed else 0))
+
+
 def trailer_sha256(file: bytes) -> bytes:
     """The SHA-256 (32 bytes) that a model file carries in its trailer; it names the model on the wire."""
-    signed = len(file) > 5 and file[5] & table.HeaderFlag.SIGNED
-    end = len(file) - (table.SIGNATURE_BYTES if signed else 0)
-    return file[max(0, end - table.SHA256_BYTES) : max(0, end)].ljust(table.SHA256_BYTES, b"\0")
+    offset = _trailer_offset(file)
+    return file[offset : offset + table.SHA256_BYTES].ljust(table.SHA256_BYTES, b"\0")
+
+
+def is_whole(file: bytes) -> bool:
+    """Whether the SHA-256 in a file's trailer is that of its other bytes."""
+    return hashlib.sha256(file[: _trailer_offset(file)]).digest() == trailer_sha256(file)
 
 
 class Client:
@@ -104,6 +114,7 @@ class Client:
         self._transport = transport
         self._resend_s = resend_s
         self._reader = FrameReader()
+        self._session, self._sequence = 0, 0
         self._out_of_step = False
         self.resent_frames = 0
         self.hello = self._open_session(connect_wait_s)
@@ -285,8 +296,9 @@ class Client:
             VerificationError: the device names another model afterwards.
         """
         started = time.monotonic()
-        running = self.hello.model_sha256 if self.hello.model_state == table.ModelState.READY else None
-        if running == trailer_sha256(file) and not force:
+        same = self.hello.model_sha256 == trailer_sha256(file)
+        # A damaged copy still names the model that it was.
+        if same and self.hello.model_state == table.ModelState.READY and is_whole(file) and not force:
             return Deployment(0, 0.0, 0, skipped=True)
         offset = self.begin(file, force=force)
         chunk_bytes = self.hello.max_payload - struct.calcsize(table.struct_format(table.DATA_REQUEST))

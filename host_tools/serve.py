@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from model_packager.errors import DeviceError, DeviceTimeout, UsageError
 
 TARGETS = ("micropython", "cpython")
 HEAP_BYTES = 2 * 1024 * 1024  # MicroPython's heap; objects are twice as large as on a 32-bit board
+CONNECT_WAIT_S = 10.0
 STOP_WAIT_S = 5.0
 
 
@@ -96,19 +98,22 @@ class ServerProcess:
         return lines[-1] if lines else f"exit code {self._process.poll()}"
 
     def connect(self, **options: float) -> Client:
-        """A client of this server; `options` are those of `Client`.
+        """A client of this server; `options` are those of `Client`, but for the time to wait.
 
         Raises:
             DeviceError: the server has ended; its last words are in the message.
         """
         transport = SerialTransport(self.port)
         try:
-            return Client(transport, **options)
-        except DeviceTimeout:
-            transport.close()
-            if not self.running:
-                raise DeviceError(f"the device server ended: {self.last_words()}") from None
-            raise
+            started = time.monotonic()
+            while True:
+                try:
+                    return Client(transport, connect_wait_s=CONNECT_WAIT_S / 10, **options)
+                except DeviceTimeout:
+                    if not self.running:
+                        raise DeviceError(f"the device server ended: {self.last_words()}") from None
+                    if time.monotonic() - started > CONNECT_WAIT_S:
+                        raise
         except BaseException:
             transport.close()
             raise

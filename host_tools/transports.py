@@ -6,6 +6,7 @@ A transport knows nothing of frames. The client (host_tools/client.py) sends and
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -66,9 +67,10 @@ class SerialTransport:
         self._serial.close()
 
 
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return text.partition(": '")[0]
+def _reason(error: OSError | ValueError) -> str:
+    # pyserial puts a sentence of its own into strerror.
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else str(error)
 
 
 class LoopbackTransport:

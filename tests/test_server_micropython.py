@@ -1,0 +1,275 @@
+"""The device server on real MicroPython behind a pty: deploy, run, bench, a bad line, kill and restart."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from host_tools import serve
+from host_tools.client import Client, trailer_sha256
+from host_tools.codec import MAX_FRAME_BYTES
+from host_tools.exit_codes import ExitCode
+from host_tools.transports import SerialTransport
+from model_packager import container
+from model_packager.errors import DeviceRefused, NoDeviceError
+from model_packager.format_table import Capability, ErrorCode, ModelState
+from model_packager.pack import pack
+from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs
+from tests.faulty_transport import FaultyTransport
+
+MINIMUM_BYTES_PER_SECOND = 100_000
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    return packed_model()
+
+
+@pytest.fixture(scope="module")
+def other_model() -> bytes:
+    return packed_model(seed=2)
+
+
+@pytest.fixture(scope="module", params=serve.TARGETS)
+def server(request: pytest.FixtureRequest, micropython: Path) -> Iterator[serve.ServerProcess]:
+    with serve.start(request.param) as started:
+        yield started
+
+
+@pytest.fixture
+def client(server: serve.ServerProcess) -> Iterator[Client]:
+    with server.connect() as connected:
+        yield connected
+
+
+def runs_exactly(client: Client, file: bytes, seed: int = 3) -> bool:
+    inputs = random_inputs(file, seed)
+    return client.infer(inputs)[0] == expected_outputs(file, inputs)
+
+
+def test_server_on_pty_deploys_and_runs_as_the_reference(client: Client, model: bytes) -> None:
+    client.deploy(model, force=True)
+    assert client.hello.model_state == ModelState.READY
+    assert client.hello.model_sha256 == trailer_sha256(model)
+    assert Capability.PROFILE in client.hello.capabilities
+    for seed in range(10):
+        assert runs_exactly(client, model, seed)
+
+
+def test_server_on_pty_bench_measures(client: Client, model: bytes) -> None:
+    client.deploy(model)
+    times, layers = client.bench(20), client.profile()
+    assert len(times) == 20 and 0 < min(times) < 1_000_000
+    assert len(layers) == len(container.load(model).operators)
+    assert 0.3 * min(times) < sum(layers) < 5 * max(times)
+
+
+def test_server_on_pty_refuses_every_bad_file_by_name_and_keeps_its_model(
+    client: Client, model: bytes, other_model: bytes
+) -> None:
+    client.deploy(other_model, force=True)
+    for name, file, code in bad_files(model):
+        with pytest.raises(DeviceRefused) as refused:
+            client.deploy(file, force=True)
+        assert refused.value.code == code, (name, refused.value.detail)
+    assert runs_exactly(client, other_model)
+    offset = client.begin(model, sha256=b"\x55" * 32)
+    while offset < len(model):
+        offset = client.data(offset, model[offset : offset + 4000])
+    with pytest.raises(DeviceRefused) as refused:
+        client.commit()
+    assert refused.value.code == ErrorCode.BAD_HASH
+    assert runs_exactly(client, other_model)
+
+
+def test_server_on_pty_survives_a_bad_line(server: serve.ServerProcess, model: bytes) -> None:
+    transport = FaultyTransport(SerialTransport(server.port), 0, seed=6)
+    with Client(transport, resend_s=0.02) as client:
+        transport.rate = 0.15
+        for round_ in range(15):
+            client.deploy(model, force=True)
+            assert runs_exactly(client, model, round_)
+        transport.rate = 0
+        assert transport.fault_count > 10
+        assert client.info().bad_frames > 0
+
+
+def test_server_on_pty_recovers_from_noise_and_endless_lines(
+    server: serve.ServerProcess, model: bytes
+) -> None:
+    random = np.random.default_rng(8)
+    transport = SerialTransport(server.port)
+    with Client(transport, resend_s=0.2) as client:
+        client.deploy(model)
+        for noise in (
+            random.bytes(5000),
+            bytes(3 * MAX_FRAME_BYTES),
+            b"\n" * 500,
+            b"\n" + b"\x1b" * 9000 + b"\n",
+            b"\x03" * 100,  # Ctrl-C is a byte like any other on a raw line
+        ):
+            transport.write(noise)
+            assert runs_exactly(client, model)
+
+
+def test_server_on_pty_killed_and_restarted_keeps_its_model(model: bytes, micropython: Path) -> None:
+    with serve.start("micropython") as server:
+        with server.connect() as client:
+            client.deploy(model)
+        server.restart()
+        with server.connect() as client:
+            assert client.hello.model_sha256 == trailer_sha256(model)
+            assert runs_exactly(client, model)
+
+
+def test_server_on_pty_killed_while_receiving_keeps_its_model(
+    model: bytes, other_model: bytes, micropython: Path
+) -> None:
+    with serve.start("micropython", max_payload=512) as server:
+        with server.connect() as client:
+            client.deploy(other_model)
+        for length in (0, 500, 2500):
+            with server.connect() as client:
+                offset = client.begin(model)
+                while offset < length:
+                    offset = client.data(offset, model[offset : offset + 500])
+                server.restart()
+            with server.connect() as client:
+                assert runs_exactly(client, other_model)
+
+
+def test_server_on_pty_small_heap_runs_and_refuses_what_does_not_fit(model: bytes, micropython: Path) -> None:
+    with serve.start("micropython", heap_bytes=400 * 1024) as server, server.connect() as client:
+        assert 128 <= client.hello.max_payload < 4096
+        client.deploy(model)
+        assert runs_exactly(client, model)
+        huge = bytearray(model)
+        huge[20:24] = (10_000_000).to_bytes(4, "little")
+        with pytest.raises(DeviceRefused) as refused:
+            client.deploy(bytes(huge), force=True)
+        assert refused.value.code == ErrorCode.OUT_OF_MEMORY
+        assert runs_exactly(client, model)
+
+
+def test_server_on_pty_carries_the_promised_bytes_per_second(micropython: Path) -> None:
+    file = packed_model(units=2000)
+    assert len(file) > 100_000
+    with serve.start("micropython") as server, server.connect() as client:
+        deployment = client.deploy(file)
+        assert deployment.sent_bytes / deployment.seconds > MINIMUM_BYTES_PER_SECOND
+
+
+def test_server_on_pty_keyword_network_equals_its_golden_outputs(data_dir: Path, micropython: Path) -> None:
+    folder = data_dir / "mlperf_tiny"
+    file = pack(folder / "models/kws_ref_model_int8.tflite").data
+    golden = np.load(folder / "golden/kws_ref_model_int8.npz")
+    with serve.start("micropython") as server, server.connect() as client:
+        client.deploy(file)
+        for sample, expected in list(zip(golden["in0"], golden["out0_tflm"], strict=True))[:2]:
+            outputs, _ = client.infer([sample.tobytes()])
+            assert outputs[0] == expected.tobytes()
+
+
+# ----------------------------------------------------------------------------------------------- commands
+
+
+def thimble(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "host_tools.cli", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture
+def model_path(tmp_path: Path, model: bytes) -> Path:
+    path = tmp_path / "network.thimble"
+    path.write_bytes(model)
+    return path
+
+
+def test_deploy_command_sends_then_skips(
+    server: serve.ServerProcess, model_path: Path, other_model: bytes
+) -> None:
+    with server.connect() as client:
+        client.deploy(other_model, force=True)
+    first = thimble("deploy", model_path, "--port", server.port)
+    assert first.returncode == 0, first.stderr
+    assert "bytes/s" in first.stdout and first.stderr == ""
+    second = thimble("deploy", model_path, "--json", THIMBLE_TARGET=server.port)
+    assert second.returncode == 0, second.stderr
+    assert json.loads(second.stdout)["skipped"] is True
+
+
+def test_bench_command_starts_its_own_server(model_path: Path, model: bytes, micropython: Path) -> None:
+    done = thimble("bench", model_path, "--target", "micropython", "--runs", "9", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["runs"] == len(figures["times_us"]) == 9
+    assert figures["min_us"] <= figures["median_us"] <= figures["p95_us"] == max(figures["times_us"])
+    kinds = [operator.kind.name for operator in container.load(model).operators]
+    assert [operator["kind"] for operator in figures["operators"]] == kinds
+    shown = thimble("bench", model_path, "--target", "micropython", "--runs", "2")
+    assert "median" in shown.stdout and "FULLY_CONNECTED" in shown.stdout
+
+
+def test_commands_without_a_device_or_answer_say_so_with_their_exit_codes(
+    model_path: Path, tmp_path: Path
+) -> None:
+    done = thimble("deploy", model_path, "--port", "/dev/thimble-none")
+    assert (done.returncode, done.stdout) == (ExitCode.NO_DEVICE, "")
+    assert done.stderr == "thimble: cannot open /dev/thimble-none: No such file or directory\n"
+    master, slave = os.openpty()
+    try:
+        done = thimble("bench", model_path, "--port", os.ttyname(slave))
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert done.returncode == ExitCode.TIME_OUT
+    assert len(done.stderr.splitlines()) == 1 and "no Thimble device server answers" in done.stderr
+
+
+def test_deploy_command_refusals_have_their_exit_codes(
+    server: serve.ServerProcess, model: bytes, tmp_path: Path
+) -> None:
+    cases = {name: (file, code) for name, file, code in bad_files(model)}
+    for name, expected in (("magic", ExitCode.REFUSED), ("trailer", ExitCode.VERIFICATION_FAILED)):
+        path = tmp_path / name
+        path.write_bytes(cases[name][0])
+        done = thimble("deploy", path, "--port", server.port)
+        assert done.returncode == expected
+        assert len(done.stderr.splitlines()) == 1 and cases[name][1].name.lower() in done.stderr
+
+
+def test_serve_command_prints_its_port_and_ends_on_interrupt(
+    model_path: Path, tmp_path: Path, micropython: Path
+) -> None:
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    command = [sys.executable, "-m", "host_tools.cli", "serve", "--storage", str(storage)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    port = process.stdout.readline().strip()
+    done = thimble("deploy", model_path, "--port", port)
+    assert done.returncode == 0, done.stderr
+    process.send_signal(2)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+    assert (storage / "model.thimble").read_bytes() == model_path.read_bytes()
+    with pytest.raises(NoDeviceError):
+        SerialTransport(port)
+
+
+def test_server_process_that_cannot_start_says_why(tmp_path: Path, micropython: Path) -> None:
+    started = time.monotonic()
+    with serve.start("micropython", heap_bytes=8 * 1024) as server:
+        with pytest.raises(Exception, match="device server ended"):
+            server.connect()
+    assert time.monotonic() - started < 20
