@@ -1,4 +1,4 @@
-"""Targets: the device package on this Python gives what the reference gives, and its errors keep their names."""
+"""Targets: the device package on this Python gives what the reference gives; errors keep their names."""
 
 from __future__ import annotations
 
