@@ -51,7 +51,7 @@ class HostileFile:
 
 
 def covers_of(data: bytes) -> list[str]:
-    """What a valid file exercises, as names of the format table: ``coder:CLASS``, ``operator:ADD``, sorted."""
+    """What a valid file exercises, as names of the format table: ``coder:CLASS``, ``operator:ADD``."""
     parsed = container.parse(data)
     found = {f"section:{SectionKind(x.kind).name}" for x in parsed.sections if x.kind in set(SectionKind)}
     for tensor in parsed.tensors:
