@@ -26,6 +26,7 @@ from tests.device_models import bad_files, expected_outputs, packed_model, rando
 from tests.faulty_transport import FaultyTransport
 
 MINIMUM_BYTES_PER_SECOND = 100_000
+MAXIMUM_MPY_BYTES = 6 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +177,18 @@ def test_server_on_pty_keyword_network_equals_its_golden_outputs(data_dir: Path,
         for sample, expected in list(zip(golden["in0"], golden["out0_tflm"], strict=True))[:2]:
             outputs, _ = client.infer([sample.tobytes()])
             assert outputs[0] == expected.tobytes()
+
+
+def test_server_and_codec_compiled_for_cortex_m0_are_small(
+    mpy_cross: Path, repository: Path, tmp_path: Path
+) -> None:
+    sizes = []
+    for name in ("wire", "server"):
+        compiled = tmp_path / f"{name}.mpy"
+        source = repository / "firmware" / "thimble" / f"{name}.py"
+        subprocess.run([mpy_cross, "-march=armv6m", "-o", compiled, source], check=True, timeout=60)
+        sizes.append(compiled.stat().st_size)
+    assert sum(sizes) <= MAXIMUM_MPY_BYTES, sizes
 
 
 # ----------------------------------------------------------------------------------------------- commands

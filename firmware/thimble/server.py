@@ -1,9 +1,9 @@
 """Device server of the serial protocol (docs/PROTOCOL.md): keeps one model in a file, and runs it when asked.
 
-On a board: ``from thimble.server import serve; serve()`` answers on the console (USB or UART) until Ctrl-C, which
-is never part of a frame; ``serve(machine.UART(1, 921600))`` answers on any other stream. A new model is written to
-a file beside the stored one, checked by the loader, and only then renamed over it: whatever fails before that
-leaves the old model stored and loaded.
+On a board: ``from thimble.server import serve; serve()`` answers on the console (USB or UART) until Ctrl-C,
+which is never part of a frame; ``serve(machine.UART(1, 921600))`` answers on any other stream. A new model is
+written to a file beside the stored one, checked by the loader, and only then renamed over it: whatever fails
+before that leaves the old model stored and loaded.
 """
 
 import gc
@@ -142,6 +142,8 @@ class Server:
         self.max_payload = max(_WIRE_MIN_PAYLOAD_BYTES, min(_WIRE_MAX_PAYLOAD_BYTES, chosen))
         self.limit_bytes = 2 * (_WIRE_OVERHEAD_BYTES + self.max_payload) + 1
         self._model = None
+        self._announced = (0, b"")  # length and SHA-256 of the file that is being transferred
+        self._received = 0
         self._forget_transfer()
         self._load_stored()
 
@@ -202,8 +204,8 @@ class Server:
             return self._hello(sequence, *fields)
         _require(self._sessions, _ERROR_BAD_STATE, "no HELLO yet")
         if takes_rest:
-            return action(self, memoryview(payload)[size:], *fields)
-        return action(self, *fields)
+            return action(self, memoryview(payload)[size:], *fields)  # type: ignore[operator]
+        return action(self, *fields)  # type: ignore[operator]
 
     # ------------------------------------------------------------------------------------- the device
 
@@ -312,13 +314,18 @@ class Server:
                 "%d, running %d" % (model_version, running.model_version),
             )
 
+    def _receiving(self):
+        if not self._file:
+            raise ThimbleError(_ERROR_BAD_STATE, "no BEGIN yet")
+        return self._file
+
     def _data(self, chunk, offset):
-        _require(self._file, _ERROR_BAD_STATE, "no BEGIN yet")
+        file = self._receiving()
         # A piece at any other place is left alone: the reply says which one is wanted.
         if offset == self._received:
             _require(offset + len(chunk) <= self._announced[0], _ERROR_BAD_OFFSET, "past the end of the file")
             try:
-                written = self._file.write(chunk)
+                written = file.write(chunk)
                 _require(written == len(chunk), _ERROR_NO_SPACE, offset)
             except (OSError, ThimbleError):
                 self._forget_transfer()
@@ -328,11 +335,11 @@ class Server:
 
     def _commit(self, flags):
         _require(flags == 0, _ERROR_RESERVED_BITS, "COMMIT")
-        _require(self._file, _ERROR_BAD_STATE, "no BEGIN yet")
+        file = self._receiving()
         file_bytes, sha256 = self._announced
         if self._received < file_bytes:
             raise ThimbleError(_ERROR_TRUNCATED, "%d of %d bytes" % (self._received, file_bytes))
-        self._file.close()
+        file.close()
         self._file = None
         started = ticks_us()
         try:
@@ -348,7 +355,7 @@ class Server:
         return struct.pack(_COMMIT_REPLY_FORMAT, ticks_diff(ticks_us(), started))
 
     def _check_trailer(self, file_bytes, sha256):
-        """The file must end in the SHA-256 that BEGIN announced; that the bytes have it, the loader checks."""
+        """The file must end in the announced SHA-256; that its bytes have it, the loader checks."""
         with open(self._new_path, "rb") as file:
             signed = file.read(_HEADER_BYTES)[_HEADER_FLAGS_OFFSET] & _HEADER_FLAG_SIGNED
             trailer_bytes = _SHA256_BYTES + (_SIGNATURE_BYTES if signed else 0)
@@ -363,7 +370,7 @@ class Server:
         if self._file:
             self._file.close()
         self._file = None
-        self._announced = None
+        self._announced = (0, b"")
         self._received = 0
         try:
             os.remove(self._new_path)
@@ -396,7 +403,8 @@ class Server:
     # ------------------------------------------------------------------------------------- the model
 
     def _running(self):
-        _require(self._model, _ERROR_NO_MODEL, "")
+        if not self._model:
+            raise ThimbleError(_ERROR_NO_MODEL)
         return self._model
 
     def _forget_tensors(self):
@@ -433,7 +441,7 @@ class Server:
         self._forget_tensors()
         gc.collect()
         started = ticks_us()
-        self._model.invoke()
+        self._running().invoke()
         return ticks_diff(ticks_us(), started)
 
     def _get_output(self, offset, length, index, reserved):

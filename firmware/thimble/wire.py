@@ -1,9 +1,9 @@
 """Frames of the serial protocol (docs/PROTOCOL.md): bytes in, bytes out, no port. Used by thimble.server.
 
-A content is message id, sequence number, payload and CRC-32. In a frame, the bytes that a line-based stream or a
-console would take for itself are escaped, so a frame is one line: readline() of any MicroPython stream finds
-its end in C, and after noise the next line feed is the start of a good frame again. All loops over bytes are
-inside replace() and crc32(), which are C as well.
+A content is message id, sequence number, payload and CRC-32. In a frame, the bytes that a line-based stream
+or a console would take for itself are escaped, so a frame is one line: readline() of any MicroPython stream
+finds its end in C, and after noise the next line feed is the start of a good frame again. All loops over bytes
+are inside replace() and crc32(), which are C as well.
 """
 
 import struct
@@ -41,7 +41,7 @@ def encode(message, sequence, payload):
 
 
 def decode(line):
-    """(message id, sequence number, payload) of what stands between two line feeds; None when it is damaged."""
+    """(message id, sequence number, payload) of what stands between two line feeds; None when damaged."""
     content = line.replace(_RETURN, b"")
     for byte, escaped in reversed(_ESCAPED):
         content = content.replace(escaped, byte)
