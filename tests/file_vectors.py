@@ -14,6 +14,9 @@ give; null when the file is valid although it differs. A *family* stands for man
 cut at every length from 0 on, "flip" for each bit flipped, from bit 0 of byte 0 on; its ``errors`` are run
 lengths [[error, count], ...].
 
+Every case is one that a loader without INT16 activations and without a key judges in the same way, and no
+case depends on what is inside METADATA, which a device does not read.
+
 Both lists only grow: a released vector keeps its bytes and its result.
 """
 
@@ -119,8 +122,7 @@ def _family(entry: dict[str, Any], base: bytes) -> Iterator[HostileVector]:
 
 
 def fixed(data: bytes, fix: str) -> bytes:
-    """`data` with its checksums made right, as far as its table says where they are: "all", "hash" or "none".
-    """
+    """`data` with its checksums made right where its table says they are: "all", "hash" or "none"."""
     if fix == "none" or len(data) < HEADER_BYTES:
         return data
     fixed_data = bytearray(data)

@@ -204,7 +204,7 @@ def _assembled() -> Iterator[HostileFile]:
 # ----------------------------------------------------------------------------------------------- PROGRAM
 
 
-def _reprogram(
+def reprogram(
     base: str,
     edits: Mapping[str, bytes | None],
     header: Mapping[str, int] | None = None,
@@ -236,7 +236,6 @@ def _patched(offset: int, value: int) -> Callable[[bytes], bytes]:
     return patch
 
 
-_INT16 = {"required_features": 1 | 1 << 11}
 _NAN, _INFINITY = struct.pack("<f", float("nan")), struct.pack("<f", float("inf"))
 
 # name: (base, edits by label, error). In fully_connected, tensor 0 is 1 x 2 x 3 x 2, tensor 1 is 1 x 5;
@@ -388,7 +387,7 @@ _PROGRAM_CASES: dict[str, tuple[str, dict[str, bytes | None], str]] = {
 
 def _program() -> Iterator[HostileFile]:
     for name, (base, edits, error) in _PROGRAM_CASES.items():
-        yield HostileFile(name, base, _reprogram(base, edits), "all", error)
+        yield HostileFile(name, base, reprogram(base, edits), "all", error)
     base = "fully_connected"
     bias = container.parse(_base(base)).constants[2]
     assert bias.fields["count"] * bias.fields["bits"] % 8
@@ -399,23 +398,18 @@ def _program() -> Iterator[HostileFile]:
         "requant_wide_shift_minus_32": ("requant_wide", _patched(19, 0xE0)),
     }
     for name, (file, change) in payloads.items():
-        yield HostileFile(name, file, _reprogram(file, {}, data=change), "all", "bad_constant")
+        yield HostileFile(name, file, reprogram(file, {}, data=change), "all", "bad_constant")
     file = "requant_power_of_two"
     parsed = container.parse(_base(file))
     index = [constant.kind for constant in parsed.constants].index(ConstantKind.REQUANT)
     offset = parsed.constants[index].fields["data_offset"]
     for value in (32, 0xFF):
-        target = _reprogram(file, {}, data=_patched(offset, value))
+        target = reprogram(file, {}, data=_patched(offset, value))
         yield HostileFile(f"requant_power_of_two_shift_{value}", file, target, "all", "bad_constant")
     file = "constants_padded"
     first = container.parse(_base(file)).constants[0]
-    target = _reprogram(file, {}, data=_patched(first.fields["data_offset"] + first.length, 1))
+    target = reprogram(file, {}, data=_patched(first.fields["data_offset"] + first.length, 1))
     yield HostileFile("constant_padding", file, target, "all", "bad_constant")
-    odd = {"tensor1.dtype": u(1), "tensor1.arena_offset": u(13)}
-    yield HostileFile("tensor_int16_odd", base, _reprogram(base, odd, _INT16), "all", "bad_tensor")
-    mixed = {"tensor1.dtype": u(1)}
-    numbers = _INT16 | {"arena_bytes": 24}
-    yield HostileFile("operator_dtypes_differ", base, _reprogram(base, mixed, numbers), "all", "bad_operator")
 
 
 # -------------------------------------------------------------------------------------------- cross checks

@@ -33,7 +33,7 @@ from model_packager.format_table import (
 from model_packager.golden import golden_inputs, output_crc32, xorshift32
 from model_packager.model import Model, Requant
 from tests.file_vectors import fixed
-from tests.hostile_files import covers_of
+from tests.hostile_files import covers_of, reprogram
 from tests.program_tokens import s, tokens, u
 from tests.tiny_models import RAW, TINY_FILES, TINY_MODELS, header_numbers
 
@@ -409,6 +409,22 @@ def test_load_of_random_mutations_gives_only_format_errors(name: str) -> None:
             assert str(error).startswith(error.code.name.lower())
             refused += 1
     assert refused > 500
+
+
+def test_parse_of_int16_tensor_at_odd_offset_is_bad_tensor() -> None:
+    edits = {"tensor1.dtype": u(DType.INT16), "tensor1.arena_offset": u(13)}
+    data = reprogram("fully_connected", edits, {"required_features": 1 | Feature.INT16_ACTIVATIONS})
+    with pytest.raises(FormatError, match="odd arena offset") as caught:
+        container.parse(data)
+    assert caught.value.code is ErrorCode.BAD_TENSOR
+
+
+def test_parse_of_operator_with_two_dtypes_is_bad_operator() -> None:
+    numbers = {"required_features": 1 | Feature.INT16_ACTIVATIONS, "arena_bytes": 24}
+    data = reprogram("fully_connected", {"tensor1.dtype": u(DType.INT16)}, numbers)
+    with pytest.raises(FormatError, match="dtype") as caught:
+        container.parse(data)
+    assert caught.value.code is ErrorCode.BAD_OPERATOR
 
 
 # ----------------------------------------------------------------------------------------------- golden

@@ -496,6 +496,13 @@ def _constants_padded(name: str) -> Model:
     return tiny.finish()
 
 
+def _unnamed(make: Callable[[str], Model], name: str) -> Model:
+    """A model whose file has no metadata, so that every one of its bytes matters to a device."""
+    model = make(name)
+    model.name = ""
+    return model
+
+
 def _scalar_ranks(name: str) -> Model:
     """Tensors of rank 1 and 5."""
     tiny = TinyModel(name)
@@ -516,6 +523,10 @@ OTHER_MODELS: dict[str, Callable[[str], Model]] = {
     "shared_constants": _shared_constants,
     "constants_padded": _constants_padded,
     "ranks_1_and_5": _scalar_ranks,
+    "unnamed_raw": partial(_unnamed, partial(_raw_bits, 2)),
+    "unnamed_sparse": partial(
+        _unnamed, partial(_encoded, Encoding(Layout.SPARSE, Coder.CLASS, ValueMap.TERNARY))
+    ),
 }
 
 # Models by name; below, with what turns a model into a file where that is not plainly ``container.dump``.

@@ -26,10 +26,11 @@ from tests.tiny_models import TINY_FILES  # noqa: E402
 
 SEED = 2026
 FAMILIES = (
-    ("cut_raw", "cut", "raw_2_bits", "none"),
-    ("flip_raw", "flip", "raw_2_bits", "none"),
-    ("flip_raw_fixed", "flip", "raw_2_bits", "all"),
-    ("flip_sparse_fixed", "flip", "sparse_class_ternary", "all"),
+    ("cut_raw", "cut", "unnamed_raw", "none"),
+    ("flip_raw", "flip", "unnamed_raw", "none"),
+    ("flip_raw_rehashed", "flip", "unnamed_raw", "hash"),
+    ("flip_raw_fixed", "flip", "unnamed_raw", "all"),
+    ("flip_sparse_fixed", "flip", "unnamed_sparse", "all"),
 )
 
 
