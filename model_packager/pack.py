@@ -22,9 +22,14 @@ from model_packager.encoders.choose import raw
 from model_packager.errors import ImportRefused, PackError, UsageError
 from model_packager.format_table import OPERATOR_ATTRIBUTES
 from model_packager.golden import DEFAULT_SEED, golden_inputs, output_crc32
-from model_packager.model import Array, Model, Operator
+from model_packager.model import Array, Model, Operator, Weights
 from model_packager.passes.eliminate_dead_channels import eliminate_dead_channels
-from model_packager.passes.kernel_scratch import ram_peak_bytes
+from model_packager.passes.kernel_scratch import (
+    FUSED,
+    kernel_scratch_bytes,
+    operator_stream_scratch_bytes,
+    ram_peak_bytes,
+)
 from model_packager.passes.plan_memory import PlanOptions, plan_memory, verify_plan
 from model_packager.passes.quantise import quantise_model
 from model_packager.recipe import Recipe
@@ -34,6 +39,9 @@ OBJECTIVES = ("size", "speed")
 # Share of the RAM peak that may go into higher bands: each band of an in-place convolution decodes the
 # weights again.
 BAND_SLACK = {"size": 1 / 16, "speed": 1 / 8}
+# Size comes first, but a byte of the file may be given where it buys at least this many bytes of the RAM
+# peak.
+RAM_BYTES_PER_FILE_BYTE = 8
 
 Signer = Callable[[bytes], bytes]
 
@@ -113,17 +121,19 @@ def _chosen(operator: Operator, objective: str, scratch_limit_bytes: int) -> Str
     return choose(values, cast(Objective, objective), scratch_limit_bytes)
 
 
-def _raw(operator: Operator) -> Stream:
+def _weights(operator: Operator) -> Weights:
     assert operator.weights is not None
-    return raw(operator.weights.values)
+    return operator.weights
+
+
+def _raw(operator: Operator) -> Stream:
+    return raw(_weights(operator).values)
 
 
 def _dump(model: Model, options: PlanOptions, streams: dict[int, Stream], signer: Signer | None) -> bytes:
     """Plan the memory for these streams, and write the file."""
     for index, stream in streams.items():
-        weights = model.operators[index].weights
-        assert weights is not None
-        weights.encoding = stream.descriptor
+        _weights(model.operators[index]).encoding = stream.descriptor
     plan_memory(model, options)
     verify_plan(model)
     return container.dump(model, encodings=streams, signer=signer)
@@ -254,17 +264,45 @@ def _smallest_file(model: Model, objective: str, signer: Signer | None) -> tuple
     The arena of the raw plan is the most scratch that a decoder may take: compression must not cost more RAM
     than the activations do, which matters to fully connected networks, whose activations are small.
     """
-    asked = [operator.weights.encoding if operator.weights else None for operator in model.operators]
+    asked = {i: o.weights.encoding for i, o in enumerate(model.operators) if o.weights is not None}
     options = PlanOptions(band_slack=BAND_SLACK[objective])
     raw_streams = _streams(model, _raw)
     raw_file = _dump(model, options, raw_streams, signer)
-    for operator, encoding in zip(model.operators, asked, strict=True):
-        if operator.weights is not None:
-            operator.weights.encoding = encoding
+    for index, encoding in asked.items():
+        _weights(model.operators[index]).encoding = encoding
     limit = model.arena_bytes
-    data = _dump(
-        model, options, _streams(model, lambda operator: _chosen(operator, objective, limit)), signer
-    )
+    streams = _streams(model, lambda operator: _chosen(operator, objective, limit))
+    data = _dump(model, options, streams, signer)
+    free = {index: raw_streams[index] for index, encoding in asked.items() if encoding is None}
+    lighter = _with_less_scratch(model, streams, free)
+    if lighter != streams:
+        data = _dump(model, options, lighter, signer)
     if len(data) > len(raw_file):
         data = _dump(model, options, raw_streams, signer)
     return data, len(raw_file)
+
+
+def _with_less_scratch(
+    model: Model, streams: dict[int, Stream], replacements: dict[int, Stream]
+) -> dict[int, Stream]:
+    """The streams, some replaced by raw ones, which need no scratch, where every byte that the file grows by
+    lowers the RAM peak by at least RAM_BYTES_PER_FILE_BYTE. The model is planned for `streams`."""
+    count = len(model.operators)
+    kernel = [kernel_scratch_bytes(model, index) for index in range(count)]
+    total = [kernel[index] + operator_stream_scratch_bytes(model, index) for index in range(count)]
+    best, best_worth = streams, 0
+    for limit in sorted({*total, *kernel}):
+        over = [index for index in range(count) if total[index] > limit]
+        opened = [i for index in over for i in _open_streams(model, index) if i in streams]
+        if any(kernel[index] > limit for index in over) or not replacements.keys() >= set(opened):
+            continue
+        growth = sum(replacements[i].stored_bytes - streams[i].stored_bytes for i in opened)
+        worth = max(total) - limit - RAM_BYTES_PER_FILE_BYTE * growth
+        if worth > best_worth:
+            best, best_worth = {**streams, **{i: replacements[i] for i in opened}}, worth
+    return best
+
+
+def _open_streams(model: Model, index: int) -> list[int]:
+    """Operators whose streams are open while `index` runs: itself and, in a fused pair, its tail."""
+    return [index, index + 1] if model.operators[index].schedule in FUSED else [index]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from model_packager import container, reference
+from model_packager import pack as pack_module
 from model_packager.encoders import Encoding
 from model_packager.errors import PackError, UsageError
 from model_packager.format_table import Coder, DType, Layout, ValueMap
@@ -73,6 +74,25 @@ def test_pack_small_arena_limits_decoder_scratch() -> None:
     builder.output(builder.fully_connected(builder.input((1, 60)), 8))
     result = pack(builder.model)
     assert result.report.ram_peak_bytes <= 2 * result.report.arena_bytes
+
+
+def test_pack_scratch_of_the_peak_is_traded_for_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def network() -> Model:
+        builder = NetworkBuilder(14)
+        hidden = builder.depthwise(builder.conv(builder.input((1, 32, 32, 8)), 16), 3, 2)
+        builder.output(builder.fully_connected(builder.global_pool(hidden), 200))
+        for operator in builder.model.operators:
+            if operator.weights is not None:
+                shape = operator.weights.values.shape
+                operator.weights.values = builder.random.normal(0, 22, shape).clip(-127, 127).astype(np.int8)
+        return builder.model
+
+    traded = pack(network()).report
+    monkeypatch.setattr(pack_module, "RAM_BYTES_PER_FILE_BYTE", 10**9)
+    untraded = pack(network()).report
+    saved, growth = untraded.ram_peak_bytes - traded.ram_peak_bytes, traded.file_bytes - untraded.file_bytes
+    assert saved > 0
+    assert 0 < growth <= saved / 8 + 4  # and up to 3 bytes of padding
 
 
 def test_pack_speed_objective_is_not_larger_in_decode_scratch_than_size() -> None:
