@@ -29,7 +29,8 @@ from model_packager.container_read import (
     trailer_bytes,
 )
 from model_packager.encoders import Encoding, Objective, Stream, StreamDescriptor, choose, encode
-from model_packager.encoders.scratch import stream_scratch_bytes
+from model_packager.encoders.choose import raw
+from model_packager.encoders.scratch import is_raw, stream_scratch_bytes
 from model_packager.errors import PackError
 from model_packager.format_table import (
     CONSTANT_FIELDS,
@@ -196,6 +197,9 @@ def _stream(weights: Weights, asked: Any, objective: Objective) -> Stream:
     if weights.values.dtype != np.int8:
         raise PackError(f"weights of dtype {weights.values.dtype}; only int8 weights can be stored")
     if isinstance(wanted, StreamDescriptor):
+        # 8-bit raw rows are read in place; fewer bits would be smaller and need a row of scratch.
+        if is_raw(wanted):
+            return raw(weights.values)
         wanted = wanted.encoding
     return (
         encode(weights.values, wanted) if isinstance(wanted, Encoding) else choose(weights.values, objective)

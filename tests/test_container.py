@@ -14,6 +14,7 @@ import pytest
 from model_packager import container
 from model_packager.container_write import assemble, pack_integers, s_varint, u_varint
 from model_packager.encoders import encode
+from model_packager.encoders.choose import raw
 from model_packager.errors import FormatError, PackError
 from model_packager.format_table import (
     Coder,
@@ -208,14 +209,23 @@ def test_dump_with_a_stream_stores_its_payload() -> None:
     assert parsed.header.required_features == Feature.FIXED
 
 
+def test_dump_of_loaded_8_bit_weights_keeps_them_readable_in_place() -> None:
+    model = model_of("raw_2_bits")
+    weights = model.operators[0].weights
+    assert weights is not None
+    data = container.dump(model, encodings={0: raw(weights.values)})
+    assert container.parse(data).header.scratch_bytes == 0
+    assert container.dump(container.load(data)) == data
+
+
 def test_dump_without_encoding_is_never_larger_than_raw() -> None:
     for name in ("conv_2d", "sparse_class_identity", "bits_fixed_binary", "dense_fixed_identity"):
         model = model_of(name)
-        raw = container.dump(model, encodings={0: RAW})
+        plain = container.dump(model, encodings={0: RAW})
         weights = model.operators[0].weights
         assert weights is not None
         weights.encoding = None
-        assert len(container.dump(model)) <= len(raw)
+        assert len(container.dump(model)) <= len(plain)
 
 
 def test_dump_with_signer_signs_all_bytes_before_the_trailer() -> None:
