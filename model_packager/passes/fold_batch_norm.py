@@ -55,5 +55,7 @@ def _fold(producer: Operator, scaling: Operator) -> None:
     bias = zeros if producer.bias is None else producer.bias.astype(np.float64)
     offset = zeros if scaling.bias is None else scaling.bias.astype(np.float64)
     producer.weights.values = (producer.weights.values * factor[:, np.newaxis]).astype(np.float32)
+    if producer.weights.scales is not None:
+        producer.weights.scales = producer.weights.scales * np.abs(factor)
     producer.bias = (bias * factor + offset).astype(np.float32)
     producer.options["activation"] = scaling.options.get("activation", "none")

@@ -24,7 +24,7 @@ from model_packager.passes.correct_bias import correct_bias
 from model_packager.passes.fold_batch_norm import fold_batch_norm
 from model_packager.passes.fuse_activations import fuse_activations
 from model_packager.reference.executor import attributes_of
-from model_packager.reference.float import FUNCTIONS
+from model_packager.reference.float import apply_function
 
 Array = npt.NDArray[Any]
 
@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 _FIXED_FUNCTIONS = {"logistic": (1 / 256, -128), "tanh": (1 / 128, 0)}
 _FIXED_SOFTMAX = (1 / 256, -128)
 # Operators whose integer kernels copy or compare values: all their tensors share scale and zero point.
-_SHARE_SCALE = (
+SHARE_SCALE = (
     OperatorKind.RESHAPE,
     OperatorKind.TRANSPOSE,
     OperatorKind.SLICE,
@@ -72,24 +72,31 @@ def quantise(model: Model, ranges: Sequence[Range]) -> Model:
     """
     result = copy.deepcopy(model)
     _assign_scales(result, ranges)
-    for position in range(len(result.operators) - 1, -1, -1):
-        _match_input_scales(result, position)
-    for operator in result.operators:
+    for port in result.inputs + result.outputs:
+        port.flags |= PortFlag.FLOAT
+    return integer_operators(result)
+
+
+def integer_operators(model: Model) -> Model:
+    """Turn the float operators of a model whose tensors all carry dtype, scale and zero point into integer
+    ones. Changes `model`. Weights that come with scales keep them. Raises ``PackError`` as `quantise`."""
+    for position in range(len(model.operators) - 1, -1, -1):
+        _match_input_scales(model, position)
+    for operator in model.operators:
         converter = _CONVERTERS.get(operator.kind)
         if converter is None:
             raise PackError(f"operator '{operator.name}' ({operator.kind.name}) cannot be quantised")
-        converter(result, operator)
-    for port in result.inputs + result.outputs:
-        tensor = result.tensors[port.tensor]
+        converter(model, operator)
+    for port in model.inputs + model.outputs:
+        tensor = model.tensors[port.tensor]
         port.scale, port.zero_point = tensor.scale, tensor.zero_point
-        port.flags |= PortFlag.FLOAT
-    return result
+    return model
 
 
 # ------------------------------------------------------------------------------------ scales of activations
 
 
-def _fixed_quantisation(operator: Operator) -> tuple[float, int] | None:
+def fixed_quantisation(operator: Operator) -> tuple[float, int] | None:
     if operator.kind is OperatorKind.SOFTMAX:
         return _FIXED_SOFTMAX
     return _FIXED_FUNCTIONS.get(operator.options.get("function", ""))
@@ -100,7 +107,7 @@ def _assign_scales(model: Model, ranges: Sequence[Range]) -> None:
     fixed = {
         operator.outputs[0]: quantisation
         for operator in model.operators
-        if (quantisation := _fixed_quantisation(operator)) is not None
+        if (quantisation := fixed_quantisation(operator)) is not None
     }
     group = _scale_groups(model, fixed)
     for root in set(group):
@@ -129,7 +136,7 @@ def _scale_groups(model: Model, fixed: dict[int, tuple[float, int]]) -> list[int
         return index
 
     for operator in model.operators:
-        if operator.kind not in _SHARE_SCALE:
+        if operator.kind not in SHARE_SCALE:
             continue
         joins_several = len(operator.inputs) > 1
         for tensor in operator.inputs:
@@ -151,7 +158,7 @@ def scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
 def _match_input_scales(model: Model, position: int) -> None:
     """Requantise inputs of a value-moving operator that could not share its output's scale."""
     operator = model.operators[position]
-    if operator.kind not in _SHARE_SCALE:
+    if operator.kind not in SHARE_SCALE:
         return
     output = model.tensors[operator.outputs[0]]
     for place, index in enumerate(operator.inputs):
@@ -194,11 +201,16 @@ def _quantise_weighted(model: Model, operator: Operator) -> None:
     """Convolutions and fully connected layers: rows, bias and requantisation multipliers."""
     assert operator.weights is not None
     source, output = model.tensors[operator.inputs[0]], model.tensors[operator.outputs[0]]
-    values, scales = quantise_rows(operator.weights.values)
+    given = operator.weights.scales
+    if given is None:
+        values, scales = quantise_rows(operator.weights.values)
+    else:
+        steps = np.round(operator.weights.values / given[:, np.newaxis])
+        values, scales = np.clip(steps, -128, 127).astype(np.int8), given
     bias = np.zeros(len(values)) if operator.bias is None else operator.bias.astype(np.float64)
     # A channel with almost no weights but a bias would overflow the bias: give it a coarser scale.
     needed = np.abs(bias) / (source.scale * _BIAS_LIMIT)
-    if np.any(needed > scales):
+    if given is None and np.any(needed > scales):
         scales = np.maximum(scales, needed).astype(np.float32).astype(np.float64)
         values = np.clip(np.round(operator.weights.values / scales[:, np.newaxis]), -127, 127).astype(np.int8)
     operator.weights = Weights(values, scales, operator.weights.encoding)
@@ -274,17 +286,15 @@ def _quantise_lookup(model: Model, operator: Operator) -> None:
     """The table of a function: each of the 256 inputs through the float function, rounded once."""
     source, output = model.tensors[operator.inputs[0]], model.tensors[operator.outputs[0]]
     real = numerics.dequantise(np.arange(-128, 128, dtype=np.int8), source.scale, source.zero_point)
-    name = operator.options["function"]
-    if name != "quantize":
-        extra = {key: value for key, value in operator.options.items() if key == "alpha"}
-        real = FUNCTIONS[name](real, **extra).astype(np.float32)
+    if operator.options["function"] != "quantize":
+        real = apply_function(operator, real)
     operator.table = numerics.quantise_float(real, output.scale, output.zero_point)
 
 
 def _quantise_pad(model: Model, operator: Operator) -> None:
-    """Pads hold the real number `value`, an integer in a float model too."""
+    """Pads hold the real number ``options["value"]``, 0 if there is none."""
     tensor = model.tensors[operator.inputs[0]]
-    real = np.array([attributes_of(operator)["value"]], np.float32)
+    real = np.array([operator.options.get("value", 0.0)], np.float32)
     operator.attributes["value"] = int(numerics.quantise_float(real, tensor.scale, tensor.zero_point)[0])
 
 

@@ -151,24 +151,34 @@ def _logistic(x: Array) -> Array:
     return np.where(x >= 0, 1.0, e).astype(np.float32) / (1 + e)
 
 
-# One-input functions by the name that numerics.lookup_table knows them by.
+# One-input functions; those that .tflite files have go by the names of numerics.lookup_table.
 FUNCTIONS: dict[str, Callable[..., Array]] = {
     "relu": lambda x: np.maximum(x, 0),
     "relu6": lambda x: np.clip(x, 0, 6),
+    "relu_n1_to_1": lambda x: np.clip(x, -1, 1),
+    "clip": lambda x, low, high: np.clip(x, low, high),
     "leaky_relu": _leaky_relu,
+    "hard_sigmoid": lambda x, alpha, beta: np.clip(alpha * x + beta, 0, 1),
     "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "logistic": _logistic,
     "tanh": np.tanh,
 }
 
 
-def lookup(operator: Operator, attributes: dict[str, int], inputs: list[Array], output: Tensor) -> Array:
-    """A function of one input; ``options`` may hold its parameter ``alpha``."""
+def apply_function(operator: Operator, x: Array) -> Array:
+    """float32: ``options["function"]`` of every value; the other options are its parameters.
+
+    Raises ``PackError`` for a function that is not in `FUNCTIONS`.
+    """
     name = operator.options.get("function")
     if name not in FUNCTIONS:
         raise PackError(f"operator '{operator.name}' has the unknown function {name}")
-    extra = {key: value for key, value in operator.options.items() if key == "alpha"}
-    return FUNCTIONS[name](inputs[0], **extra).astype(np.float32)
+    parameters = {key: value for key, value in operator.options.items() if key != "function"}
+    return FUNCTIONS[name](x, **parameters).astype(np.float32)
+
+
+def lookup(operator: Operator, attributes: dict[str, int], inputs: list[Array], output: Tensor) -> Array:
+    return apply_function(operator, inputs[0])
 
 
 FLOAT_KERNELS: dict[OperatorKind, Kernel] = {
