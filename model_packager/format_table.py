@@ -66,8 +66,7 @@ GOLDEN: tuple[Field, ...] = (
 # message that has no struct here has an empty payload.
 
 HELLO_REQUEST: tuple[Field, ...] = (
-    Field("protocol_version", "B", "the client's, 1"),
-    Field("reserved", "B", "must be 0"),
+    Field("protocol_version", "H", "the client's, 1"),
     Field("max_payload", "H", "largest payload that the client takes"),
     Field("session", "I", "chosen at random; a HELLO of a session that the device knows opens no new one"),
 )
@@ -92,10 +91,10 @@ HELLO_REPLY: tuple[Field, ...] = (
 
 BEGIN_REQUEST: tuple[Field, ...] = (
     Field("file_bytes", "I", "length of the file that follows in DATA"),
+    Field("sha256", "32s", "SHA-256 of the file without its trailer, as its trailer holds it"),
     Field("flags", "B", "BeginFlag bits"),
     Field("slot", "B", "must be 0: the device chooses"),
     Field("reserved", "H", "must be 0"),
-    Field("sha256", "32s", "SHA-256 of the file without its trailer, as its trailer holds it"),
 )
 
 COMMIT_REQUEST: tuple[Field, ...] = (Field("flags", "B", "must be 0; reserved for a trial run"),)

@@ -186,7 +186,9 @@ def test_server_and_codec_compiled_for_cortex_m0_are_small(
     for name in ("wire", "server"):
         compiled = tmp_path / f"{name}.mpy"
         source = repository / "firmware" / "thimble" / f"{name}.py"
-        subprocess.run([mpy_cross, "-march=armv6m", "-o", compiled, source], check=True, timeout=60)
+        # -s: the file's name is in the .mpy, and a long path would count.
+        command = [mpy_cross, "-march=armv6m", "-s", source.name, "-o", compiled, source]
+        subprocess.run(command, check=True, timeout=60)
         sizes.append(compiled.stat().st_size)
     assert sum(sizes) <= MAXIMUM_MPY_BYTES, sizes
 

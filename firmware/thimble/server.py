@@ -18,13 +18,14 @@ from thimble import FEATURES, OPERATORS, load
 from thimble.errors import ThimbleError
 from thimble.wire import decode, encode
 
-# generated:begin Message Value:FORMAT_VERSION,PROTOCOL_VERSION,MAGIC,SHA256_BYTES,SIGNATURE_BYTES
-# generated:also Value:WIRE_OVERHEAD_BYTES,WIRE_MIN_PAYLOAD_BYTES,WIRE_MAX_PAYLOAD_BYTES,WIRE_REPLY_BIT
-# generated:also HeaderFlag:SIGNED ModelState ResetKind BeginFlag:FORCE Capability:PROFILE Limit:FILE_BYTES
+# generated:begin Message Value:FORMAT_VERSION,PROTOCOL_VERSION,MAGIC
+# generated:also Value:WIRE_DELIMITER,WIRE_OVERHEAD_BYTES,WIRE_MIN_PAYLOAD_BYTES,WIRE_MAX_PAYLOAD_BYTES
+# generated:also Value:WIRE_REPLY_BIT
+# generated:also ModelState ResetKind BeginFlag:FORCE Capability:PROFILE Limit:FILE_BYTES
 # generated:also ErrorCode:TRUNCATED,BAD_MAGIC,UNSUPPORTED_VERSION,RESERVED_BITS,BAD_HASH,UNSUPPORTED_FEATURE
 # generated:also ErrorCode:UNSUPPORTED_OPERATOR,BAD_INPUT,OUT_OF_MEMORY,BAD_FRAME,UNKNOWN_MESSAGE,BAD_STATE
 # generated:also ErrorCode:BAD_OFFSET,NO_MODEL,NO_SPACE,WRITE_FAILED,DOWNGRADE,BAD_ARGUMENT,INTERNAL
-# generated:also Struct:HEADER.FORMAT,HEADER.BYTES,HEADER.FLAGS
+# generated:also Struct:HEADER.FORMAT,HEADER.BYTES
 # generated:also Struct:HELLO_REQUEST.FORMAT,HELLO_REPLY.FORMAT,BEGIN_REQUEST.FORMAT,DATA_REQUEST.FORMAT
 # generated:also Struct:OFFSET_REPLY.FORMAT,COMMIT_REQUEST.FORMAT,COMMIT_REPLY.FORMAT,INFO_REPLY.FORMAT
 # generated:also Struct:SET_INPUT_REQUEST.FORMAT,RUN_REQUEST.FORMAT,RUN_REPLY.FORMAT,GET_OUTPUT_REQUEST.FORMAT
@@ -48,13 +49,11 @@ _MESSAGE_ERROR = const(127)
 _FORMAT_VERSION = const(1)
 _PROTOCOL_VERSION = const(1)
 _MAGIC = const(b"THMB")
-_SHA256_BYTES = const(32)
-_SIGNATURE_BYTES = const(64)
+_WIRE_DELIMITER = const(10)
 _WIRE_OVERHEAD_BYTES = const(6)
 _WIRE_MIN_PAYLOAD_BYTES = const(128)
 _WIRE_MAX_PAYLOAD_BYTES = const(4096)
 _WIRE_REPLY_BIT = const(128)
-_HEADER_FLAG_SIGNED = const(1)
 _MODEL_STATE_NONE = const(0)
 _MODEL_STATE_READY = const(1)
 _MODEL_STATE_BAD = const(2)
@@ -84,10 +83,9 @@ _ERROR_BAD_ARGUMENT = const(-49)
 _ERROR_INTERNAL = const(-50)
 _HEADER_FORMAT = const("<4sBBHIIIIIIII")
 _HEADER_BYTES = const(40)
-_HEADER_FLAGS_OFFSET = const(5)
-_HELLO_REQUEST_FORMAT = const("<BBHI")
+_HELLO_REQUEST_FORMAT = const("<HHI")
 _HELLO_REPLY_FORMAT = const("<BBBBHBBIIIIIII32s")
-_BEGIN_REQUEST_FORMAT = const("<IBBH32s")
+_BEGIN_REQUEST_FORMAT = const("<I32sBBH")
 _DATA_REQUEST_FORMAT = const("<I")
 _OFFSET_REPLY_FORMAT = const("<I")
 _COMMIT_REQUEST_FORMAT = const("<B")
@@ -136,7 +134,6 @@ class Server:
         self._sequence = 0
         self._last = None  # id and reply of the newest request: a repetition is answered from here
         self._file = None
-        self._times = []
         gc.collect()
         chosen = max_payload or gc.mem_free() >> 7
         self.max_payload = max(_WIRE_MIN_PAYLOAD_BYTES, min(_WIRE_MAX_PAYLOAD_BYTES, chosen))
@@ -177,7 +174,7 @@ class Server:
 
     def _answer(self, message, sequence, payload):
         try:
-            reply = self._act(message, sequence, payload)
+            return encode(message | _WIRE_REPLY_BIT, sequence, self._act(message, sequence, payload))
         except ThimbleError as error:
             code, detail = error.code, error.detail
         except MemoryError:
@@ -187,30 +184,26 @@ class Server:
             detail = repr(error)
         except Exception as error:  # a server that dies could not say why
             code, detail = _ERROR_INTERNAL, repr(error)
-        else:
-            return encode(message | _WIRE_REPLY_BIT, sequence, reply)
         reply = struct.pack(_ERROR_REPLY_FORMAT, code, message) + str(detail)[:_DETAIL_CHARACTERS].encode()
         return encode(_MESSAGE_ERROR | _WIRE_REPLY_BIT, sequence, reply)
 
     def _act(self, message, sequence, payload):
         _require(message in _ACTIONS, _ERROR_UNKNOWN_MESSAGE, message)
-        action, layout, takes_rest = _ACTIONS[message]
+        action, layout, used, takes_rest = _ACTIONS[message]
         size = struct.calcsize(layout)
-        rest = len(payload) - size
-        _require(rest == 0 or (takes_rest and rest > 0), _ERROR_BAD_ARGUMENT, "payload length")
-        _require(len(payload) <= self.max_payload, _ERROR_BAD_ARGUMENT, "payload length")
+        fits = size <= len(payload) <= self.max_payload if takes_rest else size == len(payload)
+        _require(fits, _ERROR_BAD_ARGUMENT, "length")
         fields = struct.unpack_from(layout, payload)
         if message == _MESSAGE_HELLO:
             return self._hello(sequence, *fields)
-        _require(self._sessions, _ERROR_BAD_STATE, "no HELLO yet")
-        if takes_rest:
-            return action(self, memoryview(payload)[size:], *fields)  # type: ignore[operator]
-        return action(self, *fields)  # type: ignore[operator]
+        _require(self._sessions, _ERROR_BAD_STATE, "no HELLO")
+        _require(not any(fields[used:]), _ERROR_RESERVED_BITS, "")
+        rest = (memoryview(payload)[size:],) if takes_rest else ()
+        return action(self, *fields[:used], *rest)  # type: ignore[operator]
 
     # ------------------------------------------------------------------------------------- the device
 
-    def _hello(self, sequence, version, reserved, max_payload, session):
-        _require(reserved == 0, _ERROR_RESERVED_BITS, "HELLO")
+    def _hello(self, sequence, version, max_payload, session):
         _require(max_payload >= self.max_payload, _ERROR_BAD_ARGUMENT, "max_payload")
         # A HELLO that was held up, also one of a session before this one, must not put the host out of step.
         if session not in self._sessions:
@@ -281,14 +274,14 @@ class Server:
 
     # ------------------------------------------------------------------------------------- a new model
 
-    def _begin(self, header, file_bytes, flags, slot, reserved, sha256):
-        _require(not (flags & ~_BEGIN_FLAG_FORCE or slot or reserved), _ERROR_RESERVED_BITS, "BEGIN")
+    def _begin(self, file_bytes, sha256, flags, header):
+        _require(not flags & ~_BEGIN_FLAG_FORCE, _ERROR_RESERVED_BITS, "")
         if self._file and self._announced == (file_bytes, sha256):
             return self._offset(self._received)
         self._forget_transfer()
         self._check_header(header, file_bytes, flags)
         space = self._space()
-        _require(file_bytes <= space, _ERROR_NO_SPACE, "%d bytes, room for %d" % (file_bytes, space))
+        _require(file_bytes <= space, _ERROR_NO_SPACE, "room for %d" % space)
         self._file = open(self._new_path, "wb")
         self._announced = (file_bytes, sha256)
         return self._offset(0)
@@ -305,25 +298,22 @@ class Server:
         missing = operators & ~OPERATORS
         _require(not missing, _ERROR_UNSUPPORTED_OPERATOR, "bits 0x%x" % missing)
         heap = gc.mem_free() + gc.mem_alloc()
-        _require(arena + scratch < heap, _ERROR_OUT_OF_MEMORY, "%d bytes, heap %d" % (arena + scratch, heap))
-        running = self._model
-        if running and model_id and model_id == running.model_id and not flags & _BEGIN_FLAG_FORCE:
-            _require(
-                model_version >= running.model_version,
-                _ERROR_DOWNGRADE,
-                "%d, running %d" % (model_version, running.model_version),
-            )
+        _require(arena + scratch < heap, _ERROR_OUT_OF_MEMORY, "heap of %d" % heap)
+        model = self._model
+        if model and model_id and model_id == model.model_id and not flags:
+            newest = model.model_version
+            _require(model_version >= newest, _ERROR_DOWNGRADE, "running %d" % newest)
 
     def _receiving(self):
         if not self._file:
-            raise ThimbleError(_ERROR_BAD_STATE, "no BEGIN yet")
+            raise ThimbleError(_ERROR_BAD_STATE, "no BEGIN")
         return self._file
 
-    def _data(self, chunk, offset):
+    def _data(self, offset, chunk):
         file = self._receiving()
         # A piece at any other place is left alone: the reply says which one is wanted.
         if offset == self._received:
-            _require(offset + len(chunk) <= self._announced[0], _ERROR_BAD_OFFSET, "past the end of the file")
+            _require(offset + len(chunk) <= self._announced[0], _ERROR_BAD_OFFSET, offset)
             try:
                 written = file.write(chunk)
                 _require(written == len(chunk), _ERROR_NO_SPACE, offset)
@@ -333,34 +323,25 @@ class Server:
             self._received += len(chunk)
         return self._offset(self._received)
 
-    def _commit(self, flags):
-        _require(flags == 0, _ERROR_RESERVED_BITS, "COMMIT")
+    def _commit(self):
         file = self._receiving()
         file_bytes, sha256 = self._announced
-        if self._received < file_bytes:
-            raise ThimbleError(_ERROR_TRUNCATED, "%d of %d bytes" % (self._received, file_bytes))
+        _require(self._received == file_bytes, _ERROR_TRUNCATED, self._received)
         file.close()
         self._file = None
         started = ticks_us()
         try:
-            self._check_trailer(file_bytes, sha256)
             self._close_model()  # both at once may not fit into the heap
-            load(self._new_path).close()
+            model = load(self._new_path)
+            model.close()
+            _require(model.sha256 == sha256, _ERROR_BAD_HASH, "not the one announced")
+            model = None
             os.rename(self._new_path, self._path)
         finally:
             self._forget_transfer()
-            if self._model is None:
-                self._load_stored()
-        _require(self._model, self._model_error, "after the swap")
+            self._load_stored()
+        self._running()
         return struct.pack(_COMMIT_REPLY_FORMAT, ticks_diff(ticks_us(), started))
-
-    def _check_trailer(self, file_bytes, sha256):
-        """The file must end in the announced SHA-256; that its bytes have it, the loader checks."""
-        with open(self._new_path, "rb") as file:
-            signed = file.read(_HEADER_BYTES)[_HEADER_FLAGS_OFFSET] & _HEADER_FLAG_SIGNED
-            trailer_bytes = _SHA256_BYTES + (_SIGNATURE_BYTES if signed else 0)
-            file.seek(max(0, file_bytes - trailer_bytes))
-            _require(file.read(_SHA256_BYTES) == sha256, _ERROR_BAD_HASH, "not the announced SHA-256")
 
     def _abort(self):
         self._forget_transfer()
@@ -411,28 +392,26 @@ class Server:
         """Inputs and outputs share the arena: a run uses up the inputs, a new input spoils the outputs."""
         self._filled = [0] * (len(self._model.inputs) if self._model else 0)
         self._has_output = False
+        self._times = []
 
     def _port(self, ports, index):
-        _require(index < len(ports), _ERROR_BAD_ARGUMENT, "port %d of %d" % (index, len(ports)))
+        _require(index < len(ports), _ERROR_BAD_ARGUMENT, index)
         return ports[index]
 
-    def _set_input(self, data, offset, index, reserved, reserved2):
+    def _set_input(self, offset, index, data):
         tensor = self._port(self._running().inputs, index)
-        _require(not (reserved or reserved2), _ERROR_RESERVED_BITS, "SET_INPUT")
         if offset in (0, self._filled[index]):
             end = offset + len(data)
-            _require(end <= len(tensor), _ERROR_BAD_INPUT, "%d bytes of %d" % (end, len(tensor)))
+            _require(end <= len(tensor), _ERROR_BAD_INPUT, "input %d" % index)
             tensor[offset:end] = data
             self._filled[index] = end
             self._has_output = False
         return self._offset(self._filled[index])
 
-    def _run(self, flags):
+    def _run(self):
         model = self._running()
-        _require(flags == 0, _ERROR_RESERVED_BITS, "RUN")
         for index, filled in enumerate(self._filled):
-            size = len(model.inputs[index])
-            _require(filled == size, _ERROR_BAD_INPUT, "input %d: %d of %d bytes" % (index, filled, size))
+            _require(filled == len(model.inputs[index]), _ERROR_BAD_INPUT, "input %d" % index)
         elapsed = self._time()
         self._has_output = True
         return struct.pack(_RUN_REPLY_FORMAT, elapsed)
@@ -444,29 +423,25 @@ class Server:
         self._running().invoke()
         return ticks_diff(ticks_us(), started)
 
-    def _get_output(self, offset, length, index, reserved):
+    def _get_output(self, offset, length, index):
         tensor = self._port(self._running().outputs, index)
-        _require(reserved == 0, _ERROR_RESERVED_BITS, "GET_OUTPUT")
-        _require(self._has_output, _ERROR_BAD_STATE, "no RUN since the inputs changed")
+        _require(self._has_output, _ERROR_BAD_STATE, "no RUN")
         _require(offset <= len(tensor), _ERROR_BAD_OFFSET, offset)
         length = min(length, self.max_payload - _GET_OUTPUT_REPLY_BYTES)
         return struct.pack(_GET_OUTPUT_REPLY_FORMAT, len(tensor)) + tensor[offset : offset + length]
 
-    def _bench(self, runs, flags, reserved):
+    def _bench(self, runs):
         self._running()
-        _require(not (flags or reserved), _ERROR_RESERVED_BITS, "BENCH")
         _require(0 < runs <= self.max_payload // _TIME_BYTES, _ERROR_BAD_ARGUMENT, runs)
         reply = bytearray(runs * _TIME_BYTES)
         for index in range(runs):
             struct.pack_into("<I", reply, index * _TIME_BYTES, self._time())
         return reply
 
-    def _profile(self, first, reserved):
+    def _profile(self, first):
         model = self._running()
-        _require(reserved == 0, _ERROR_RESERVED_BITS, "PROFILE")
         if first == 0:
             self._forget_tensors()
-            self._times = []
             gc.collect()
             model.invoke(self._times)
         reply = struct.pack(_PROFILE_REPLY_FORMAT, len(self._times), 0)
@@ -481,20 +456,21 @@ class Server:
         self._close_model()
 
 
-# Message id: function, layout of the payload's fixed part, whether more bytes follow it.
+# Message id: function, layout of the payload's fixed part, how many of its fields the function takes (those
+# behind them are reserved), whether it takes the bytes that follow.
 _ACTIONS = {
-    _MESSAGE_HELLO: (Server._hello, _HELLO_REQUEST_FORMAT, False),
-    _MESSAGE_BEGIN: (Server._begin, _BEGIN_REQUEST_FORMAT, True),
-    _MESSAGE_DATA: (Server._data, _DATA_REQUEST_FORMAT, True),
-    _MESSAGE_COMMIT: (Server._commit, _COMMIT_REQUEST_FORMAT, False),
-    _MESSAGE_ABORT: (Server._abort, "<", False),
-    _MESSAGE_INFO: (Server._info, "<", False),
-    _MESSAGE_SET_INPUT: (Server._set_input, _SET_INPUT_REQUEST_FORMAT, True),
-    _MESSAGE_RUN: (Server._run, _RUN_REQUEST_FORMAT, False),
-    _MESSAGE_GET_OUTPUT: (Server._get_output, _GET_OUTPUT_REQUEST_FORMAT, False),
-    _MESSAGE_BENCH: (Server._bench, _BENCH_REQUEST_FORMAT, False),
-    _MESSAGE_PROFILE: (Server._profile, _PROFILE_REQUEST_FORMAT, False),
-    _MESSAGE_RESET: (Server._reset, _RESET_REQUEST_FORMAT, False),
+    _MESSAGE_HELLO: (Server._hello, _HELLO_REQUEST_FORMAT, 3, False),
+    _MESSAGE_BEGIN: (Server._begin, _BEGIN_REQUEST_FORMAT, 3, True),
+    _MESSAGE_DATA: (Server._data, _DATA_REQUEST_FORMAT, 1, True),
+    _MESSAGE_COMMIT: (Server._commit, _COMMIT_REQUEST_FORMAT, 0, False),
+    _MESSAGE_ABORT: (Server._abort, "<", 0, False),
+    _MESSAGE_INFO: (Server._info, "<", 0, False),
+    _MESSAGE_SET_INPUT: (Server._set_input, _SET_INPUT_REQUEST_FORMAT, 2, True),
+    _MESSAGE_RUN: (Server._run, _RUN_REQUEST_FORMAT, 0, False),
+    _MESSAGE_GET_OUTPUT: (Server._get_output, _GET_OUTPUT_REQUEST_FORMAT, 3, False),
+    _MESSAGE_BENCH: (Server._bench, _BENCH_REQUEST_FORMAT, 1, False),
+    _MESSAGE_PROFILE: (Server._profile, _PROFILE_REQUEST_FORMAT, 1, False),
+    _MESSAGE_RESET: (Server._reset, _RESET_REQUEST_FORMAT, 1, False),
 }
 
 
@@ -510,21 +486,25 @@ def serve(stream=None, path="model.thimble", max_payload=0):
     oversized = False
     try:
         while True:
-            piece = source.readline(server.limit_bytes)
-            if piece == b"":
-                return
-            if piece is None:
-                continue  # a UART's own time-out
-            line += piece
-            if piece[-1] == 10:
-                reply = server.handle(line[:-1]) if len(line) > 1 or oversized else None
-                if reply:
-                    sink.write(reply)
-                line = b""
-                oversized = False
-            elif len(line) >= server.limit_bytes:
-                line = b""  # the rest of an oversized frame is read and dropped up to its end
-                oversized = True
+            try:
+                piece = source.readline(server.limit_bytes)
+                if piece is None:
+                    continue  # a UART's own time-out
+                if not piece:
+                    return
+                line += piece
+                if piece[-1] == _WIRE_DELIMITER:
+                    reply = server.handle(line[:-1]) if len(line) > 1 or oversized else None
+                    if reply:
+                        sink.write(reply)
+                    line = b""
+                    oversized = False
+                elif len(line) >= server.limit_bytes:
+                    line = b""  # the rest of an oversized frame is read and dropped up to its end
+                    oversized = True
+            except MemoryError:
+                line = b""  # the host asks again
+                gc.collect()
     except KeyboardInterrupt:
         return
     finally:

@@ -2,8 +2,8 @@
 
 A content is message id, sequence number, payload and CRC-32. In a frame, the bytes that a line-based stream
 or a console would take for itself are escaped, so a frame is one line: readline() of any MicroPython stream
-finds its end in C, and after noise the next line feed is the start of a good frame again. All loops over bytes
-are inside replace() and crc32(), which are C as well.
+finds its end in C, and after noise the next line feed is the start of a good frame again. All loops over
+bytes are inside replace() and crc32(), which are C as well.
 """
 
 import struct

@@ -63,7 +63,6 @@
 #define THIMBLE_GOLDEN_BYTES 8
 
 #define THIMBLE_HELLO_REQUEST_PROTOCOL_VERSION_OFFSET 0 /* the client's, 1 */
-#define THIMBLE_HELLO_REQUEST_RESERVED_OFFSET 1 /* must be 0 */
 #define THIMBLE_HELLO_REQUEST_MAX_PAYLOAD_OFFSET 2 /* largest payload that the client takes */
 #define THIMBLE_HELLO_REQUEST_SESSION_OFFSET 4 /* chosen at random; a HELLO of a session that the device knows opens no new one */
 #define THIMBLE_HELLO_REQUEST_BYTES 8
@@ -86,10 +85,10 @@
 #define THIMBLE_HELLO_REPLY_BYTES 68
 
 #define THIMBLE_BEGIN_REQUEST_FILE_BYTES_OFFSET 0 /* length of the file that follows in DATA */
-#define THIMBLE_BEGIN_REQUEST_FLAGS_OFFSET 4 /* BeginFlag bits */
-#define THIMBLE_BEGIN_REQUEST_SLOT_OFFSET 5 /* must be 0: the device chooses */
-#define THIMBLE_BEGIN_REQUEST_RESERVED_OFFSET 6 /* must be 0 */
-#define THIMBLE_BEGIN_REQUEST_SHA256_OFFSET 8 /* SHA-256 of the file without its trailer, as its trailer holds it */
+#define THIMBLE_BEGIN_REQUEST_SHA256_OFFSET 4 /* SHA-256 of the file without its trailer, as its trailer holds it */
+#define THIMBLE_BEGIN_REQUEST_FLAGS_OFFSET 36 /* BeginFlag bits */
+#define THIMBLE_BEGIN_REQUEST_SLOT_OFFSET 37 /* must be 0: the device chooses */
+#define THIMBLE_BEGIN_REQUEST_RESERVED_OFFSET 38 /* must be 0 */
 #define THIMBLE_BEGIN_REQUEST_BYTES 40
 
 #define THIMBLE_DATA_REQUEST_OFFSET_OFFSET 0 /* of the first byte that follows, in the file */
