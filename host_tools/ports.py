@@ -18,7 +18,7 @@ from model_packager.errors import UsageError
 from model_packager.format_table import PortFlag
 from model_packager.model import Array, Model
 from model_packager.numerics import dequantise
-from model_packager.sample_arrays import batches_for_inputs, quantised_batch
+from model_packager.sample_arrays import batches_for_inputs, has_channels_first, quantised_batch
 
 
 def quantised_inputs(arrays: Mapping[str, Array], model: Model) -> list[Array]:
@@ -33,12 +33,13 @@ def quantised_inputs(arrays: Mapping[str, Array], model: Model) -> list[Array]:
 
 def real_outputs(outputs: Sequence[Array], model: Model) -> list[Array]:
     """What the user of the original model would see: float32 where a port is FLOAT, else the integers
-    themselves.
+    themselves; images with channels first where the original has them first.
     """
-    return [
-        dequantise(output, port.scale, port.zero_point) if port.flags & PortFlag.FLOAT else output
-        for output, port in zip(outputs, model.outputs, strict=True)
-    ]
+    real = []
+    for output, port in zip(outputs, model.outputs, strict=True):
+        values = dequantise(output, port.scale, port.zero_point) if port.flags & PortFlag.FLOAT else output
+        real.append(values.transpose(0, 3, 1, 2) if has_channels_first(model, port) else values)
+    return real
 
 
 def save_outputs(path: str | Path, outputs: Sequence[Array], model: Model) -> None:

@@ -38,18 +38,52 @@ def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)
 
 
-def batch_of(array: Array, model: Model, port: Port) -> Array:
-    """The array as (N, *shape[1:]) of the port's tensor; dimensions of 1 may be missing or added.
+def has_channels_first(model: Model, port: Port) -> bool:
+    """Whether the original model counts a port's axes N, C, H, W, where the tensor has N, H, W, C.
 
-    Raises:
-        UsageError: the shape does not fit, or there is no sample.
+    ``metadata["channels_first"]`` says so: {"inputs": [positions], "outputs": [positions]}.
     """
-    shape = model.tensors[port.tensor].shape
+    noted = model.metadata.get("channels_first")
+    if not isinstance(noted, dict) or len(model.tensors[port.tensor].shape) != 4:
+        return False
+    sides = {"inputs": model.inputs, "outputs": model.outputs}
+    return any(
+        other is port and position in (noted.get(side) or ())
+        for side, ports in sides.items()
+        for position, other in enumerate(ports)
+    )
+
+
+def _with_samples(array: Array, shape: tuple[int, ...]) -> Array | None:
+    """The array as (N, *shape[1:]), None if it is not that but for dimensions of 1."""
     sample = _squeezed(shape[1:])
     if _squeezed(array.shape) == sample and array.size == int(np.prod(shape)):
         return array.reshape(1, *shape[1:])
     if array.ndim and array.size and _squeezed(array.shape[1:]) == sample:
         return array.reshape(len(array), *shape[1:])
+    return None
+
+
+def batch_of(array: Array, model: Model, port: Port) -> Array:
+    """The array as (N, *shape[1:]) of the port's tensor; dimensions of 1 may be missing or added.
+
+    Arrays are taken in the original model's layout (channels first where it has them), else in the tensor's.
+
+    Raises:
+        UsageError: the shape does not fit, or there is no sample.
+    """
+    shape = model.tensors[port.tensor].shape
+    if has_channels_first(model, port):
+        original = (1, shape[3], shape[1], shape[2])
+        images = _with_samples(array, original)
+        if images is not None:
+            return images.transpose(0, 2, 3, 1)
+        stored, shape = shape, original
+    else:
+        stored = shape
+    batch = _with_samples(array, stored)
+    if batch is not None:
+        return batch
     several = ", ".join(map(str, ("N", *shape[1:])))
     raise UsageError(f"input {port.name!r} takes arrays of shape {shape} or ({several}), not {array.shape}")
 

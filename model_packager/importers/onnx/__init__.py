@@ -2,7 +2,7 @@
 
 A float32 file becomes a float model, a QDQ file (QuantizeLinear and DequantizeLinear around int8 or uint8
 activations) an integer model with the same scales. Activations that ONNX counts N, C, H, W are stored
-N, H, W, C; a port whose original has channels first is listed in ``metadata["channels_first"]``. Anything that is
+N, H, W, C; ``metadata["channels_first"]`` lists the ports whose originals have channels first. Anything that is
 not supported raises ``ImportRefused``, which names the node, its position and what is supported.
 """
 

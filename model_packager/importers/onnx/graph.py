@@ -236,7 +236,7 @@ class Graph:
         return self.arranged(value, layout.channels_last(len(value.shape)), stored), height, width, channels
 
     def in_memory_order(self, value: Value, values: Array) -> Array:
-        """A constant, broadcast to the activation's ONNX shape, in the order of the model's tensor: (elements,)."""
+        """A constant, broadcast to the activation's shape, in the order of the model's tensor: (elements,)."""
         flat = np.broadcast_to(values, value.shape).reshape(-1)
         stored = np.empty_like(flat)
         stored[layout.memory_positions(value.factors)] = flat

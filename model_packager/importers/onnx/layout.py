@@ -1,11 +1,11 @@
 """Where the elements of an ONNX activation lie in the model's tensor.
 
 ONNX counts an image's axes N, C, H, W; the model stores N, H, W, C. Instead of moving data at every reshape
-and transpose of the graph, the importer keeps for each activation the *factors* of its elements' order: running
-through the activation in ONNX's row-major order is a nest of loops, and each loop is a pair (count, stride in
-the model's tensor). Reshaping changes no factor, transposing reorders them, and an operator that needs
-another order gets one TRANSPOSE. So transposes that only undo each other vanish, and a channel shuffle becomes
-a single TRANSPOSE.
+and transpose of the graph, the importer keeps for each activation the *factors* of its elements' order:
+running through the activation in ONNX's row-major order is a nest of loops, and each loop is a pair (count,
+stride in the model's tensor). Reshaping changes no factor, transposing reorders them, and an operator that
+needs another order gets one TRANSPOSE. So transposes that only undo each other vanish, and a channel shuffle
+becomes a single TRANSPOSE.
 """
 
 from __future__ import annotations

@@ -165,6 +165,7 @@ def _linear(graph: Graph, node: SourceNode, weights: Weights, bias: Array | None
         raise ImportRefused(f"its weights take {cols} inputs, but it gets the shape {value.shape}")
     batch = math.prod(value.shape[:-1])
     shape = (*value.shape[:-1], rows)
+    stored: Shape
     if batch == 1:
         matrix = np.empty_like(weights.values)
         matrix[:, layout.memory_positions(value.factors)] = weights.values
