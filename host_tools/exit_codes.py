@@ -36,7 +36,7 @@ DAMAGED = {
 
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code of the command that `error` ended."""
-    if isinstance(error, DeviceRefused):
+    if isinstance(error, DeviceRefused) and error.code != ErrorCode.INTERNAL:
         return ExitCode.VERIFICATION_FAILED if error.code in DAMAGED else ExitCode.REFUSED
     for kind, code in (
         (NoDeviceError, ExitCode.NO_DEVICE),

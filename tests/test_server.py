@@ -499,6 +499,70 @@ def test_client_other_protocol_version_is_refused(start: Callable[[], Any]) -> N
         Client(LoopbackTransport(newer))
 
 
+# ------------------------------------------------------------------------------------------------- streams
+
+
+class ScriptedStream:
+    """A UART whose readline() gives one scripted piece after the other, or raises what the script holds."""
+
+    def __init__(self, script: list[bytes | BaseException | None]) -> None:
+        self.script = script
+        self.written = b""
+
+    def readline(self, limit: int) -> bytes | None:
+        piece = self.script.pop(0) if self.script else b""
+        if isinstance(piece, BaseException):
+            raise piece
+        assert piece is None or len(piece) <= limit
+        return piece
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+
+def served(script: list[bytes | BaseException | None], storage: Path) -> list[Frame]:
+    """The frames that the server's loop writes to a stream with this script."""
+    from thimble.server import serve
+
+    stream = ScriptedStream(script)
+    serve(stream, str(storage), 128)
+    assert not stream.script
+    return FrameReader().feed(stream.written)
+
+
+def test_serve_pieces_and_time_outs_of_a_uart_join_to_frames(storage: Path) -> None:
+    line = encode(Frame(Message.HELLO, 5, hello(1)))[1:]
+    script = [None, b"\n", line[:4], None, line[4:9], line[9:], None, b"\n"]
+    (reply,) = served(script, storage)
+    assert (reply.message, reply.sequence) == (Message.HELLO | 128, 5)
+
+
+def test_serve_oversized_line_is_dropped_to_its_end_and_complained_of(storage: Path) -> None:
+    line = encode(Frame(Message.HELLO, 5, hello(1)))[1:]
+    full = bytes(2 * (6 + 128) + 1)
+    replies = served([full, full, full[:10] + b"\n", line], storage)
+    assert [reply.message for reply in replies] == [255, Message.HELLO | 128]
+    assert replies[0].payload[:1] == struct.pack("<b", ErrorCode.BAD_FRAME)
+
+
+def test_serve_out_of_memory_while_reading_goes_on(storage: Path) -> None:
+    line = encode(Frame(Message.HELLO, 5, hello(1)))[1:]
+    replies = served([line[:5], MemoryError(), line[5:], line], storage)
+    assert [reply.message for reply in replies] == [255, Message.HELLO | 128]
+
+
+def test_serve_interrupt_ends_it_and_forgets_the_transfer(storage: Path, model: bytes) -> None:
+    begin = pack(table.BEGIN_REQUEST, file_bytes=len(model), sha256=trailer_sha256(model)) + model[:40]
+    script = [
+        encode(Frame(Message.HELLO, 0, hello(1)))[1:],
+        encode(Frame(Message.BEGIN, 1, begin))[1:],
+        KeyboardInterrupt(),
+    ]
+    replies = served(script, storage)
+    assert [reply.message for reply in replies] == [Message.HELLO | 128, Message.BEGIN | 128]
+    assert not list(storage.parent.iterdir())
+
+
 # ------------------------------------------------------------------------------------------ cuts and faults
 
 

@@ -235,6 +235,20 @@ def test_bench_command_starts_its_own_server(model_path: Path, model: bytes, mic
     assert "median" in shown.stdout and "FULLY_CONNECTED" in shown.stdout
 
 
+def test_run_command_on_a_device_equals_the_reference(
+    server: serve.ServerProcess, model_path: Path, tmp_path: Path
+) -> None:
+    samples = np.random.default_rng(4).integers(-128, 128, (3, 8, 8, 3)).astype(np.int8)
+    np.save(tmp_path / "x.npy", samples)
+    outputs = []
+    for target in ("reference", server.port):
+        path = tmp_path / "y.npy"
+        done = thimble("run", model_path, "--input", tmp_path / "x.npy", "--output", path, "--target", target)
+        assert done.returncode == 0, done.stderr
+        outputs.append(np.load(path))
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+
+
 def test_commands_without_a_device_or_answer_say_so_with_their_exit_codes(
     model_path: Path, tmp_path: Path
 ) -> None:
