@@ -1,7 +1,7 @@
 """The four MLPerf Tiny int8 networks as the benchmarks use them: where they are, packed, and with inputs.
 
-Called by the measuring scripts beside it. The networks and their samples are those of tflm_equality.py; the data
-folder is $THIMBLE_DATA, or shared/data beside the repository.
+Called by the measuring scripts beside it. The networks and their samples are those of tflm_equality.py;
+the data folder is $THIMBLE_DATA, or shared/data beside the repository.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def packed(network: Network) -> PackResult:
 
 
 def inputs_of(network: Network, count: int) -> Array:
-    """`count` int8 inputs (count, ...): the first samples of the data folder, and for every second one noise over
+    """`count` int8 inputs (count, ...): half of them the first samples of the data folder, half noise over
     the whole int8 range, which reaches the clamps that samples do not reach."""
     port = import_tflite(source_of(network)).inputs[0]
     samples, _ = network.samples(data_folder(), np.array([port.scale, port.zero_point]))

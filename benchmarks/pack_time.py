@@ -2,9 +2,9 @@
 
     python benchmarks/pack_time.py
 
-What is timed is the command as a user runs it, in a process of its own, from its start to its end: Python's start,
-the import of the .tflite, the choice among all encodings, the memory plan, and the check that reads the file back.
-NumPy's BLAS is held to two threads.
+What is timed is the command as a user runs it, in a process of its own, from its start to its end:
+Python's start, the import of the .tflite, the choice among all encodings, the memory plan, and the check
+that reads the file back. NumPy's BLAS is held to two threads.
 """
 
 from __future__ import annotations

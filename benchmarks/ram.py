@@ -5,13 +5,14 @@
 Counted on our side, in bytes, for the MicroPython executor:
 
 - the arena: every activation tensor, the input and the output included;
-- of the operator where the sum is largest: its *stream scratch* (decode tables and row buffer of its weights, of both
-  streams in a fused pair) and its *kernel scratch* (planes and bands that its loop copies aside).
+- of the operator where the sum is largest: its *stream scratch* (decode tables and row buffer of its
+  weights, of both streams in a fused pair) and its *kernel scratch* (planes and bands that its loop copies
+  aside).
 
-Not counted: the interpreter's own objects (heap on a board, see device_footprint.py) and the model file. TFLM's arenas
-are the figures that the bars name: activations, kernels' scratch and TFLM's persistent structures. The interpreter of
-the pinned wheel (PyPI tflite-micro), which records its allocations, refuses arenas below 24,272, 55,984, 103,680 and
-4,640 bytes; against those the shares would be smaller.
+Not counted: the interpreter's own objects (heap on a board, see device_footprint.py) and the model file.
+TFLM's arenas are the figures that the bars name: activations, kernels' scratch and TFLM's persistent
+structures. The interpreter of the pinned wheel (PyPI tflite-micro), which records its allocations, refuses
+arenas below 24,272, 55,984, 103,680 and 4,640 bytes; against those the shares would be smaller.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def main() -> int:
         stream, kernel, index = largest_scratch(model)
         operator = model.operators[index]
         print(
-            f"{network.name:4} {model.arena_bytes:8} {stream:15} {kernel:15} {peak:6} {tflm:8}  {peak / tflm:.3f}  "
-            f"operator {index}, {operator.kind.name} {operator.schedule.name}",
+            f"{network.name:4} {model.arena_bytes:8} {stream:15} {kernel:15} {peak:6} {tflm:8}  "
+            f"{peak / tflm:.3f}  operator {index}, {operator.kind.name} {operator.schedule.name}",
             flush=True,
         )
         bars.append(f"bar ram_{network.name} {peak / tflm:.4f}")

@@ -2,8 +2,8 @@
 
     python benchmarks/sizes.py
 
-Prints, for each network, the bytes of the .tflite, of the file, and of the file with raw weights alone; of the file,
-what is weights and what is everything else; and the bytes that the byte map, which `thimble inspect` prints, leaves
+Prints, for each network, the bytes of the .tflite, of the file, and of the file with raw weights alone; of
+the file, what is weights and what is everything else; and the bytes that `thimble inspect` leaves
 out or counts twice. `before` in the table of bars is the .tflite's size.
 """
 
@@ -15,17 +15,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.networks import NETWORKS, packed, source_of
+from host_tools.inspect import inspect_file
 from model_packager import container
 from model_packager.format_table import ConstantKind
 
 
 def unaccounted_bytes(data: bytes) -> int:
-    """Bytes that no span of the byte map covers, plus bytes that more than one covers."""
+    """Bytes that no span of the byte map covers or more than one does, and those by which the parts that
+    `thimble inspect` lists differ from the file's length."""
     counts = bytearray(len(data))
     for offset, length, _ in container.byte_map(data):
         for position in range(offset, offset + length):
             counts[position] = min(counts[position] + 1, 2)
-    return sum(count != 1 for count in counts)
+    listed = sum(part.stored_bytes for part in inspect_file(data).parts)
+    return sum(count != 1 for count in counts) + abs(len(data) - listed)
 
 
 def weight_bytes(data: bytes) -> int:
@@ -40,10 +43,10 @@ def main() -> int:
     unaccounted = 0
     for network in NETWORKS:
         result = packed(network)
-        size, weights = len(result.data), weight_bytes(result.data)
+        before, size, weights = source_of(network).stat().st_size, len(result.data), weight_bytes(result.data)
         unaccounted += unaccounted_bytes(result.data)
         print(
-            f"{network.name:4} {source_of(network).stat().st_size:10} {size:8} {weights:14} {size - weights:12} "
+            f"{network.name:4} {before:10} {size:8} {weights:14} {size - weights:12} "
             f"{result.report.raw_file_bytes:17} {result.report.channels_removed:17}",
             flush=True,
         )
