@@ -19,9 +19,8 @@ try:
 except (ImportError, SyntaxError, ValueError):  # no native code on this board
     from thimble import kernels_bytecode as kernels
 
-# generated:begin OperatorKind ScheduleKind RequantForm ConstantKind:WEIGHTS ErrorCode:BAD_INPUT,BAD_STREAM
-# generated:also Layout:SPARSE Attr:CONV_2D Attr:ADD Attr:MUL Attr:MEAN Attr:SOFTMAX Attr:AVERAGE_POOL_2D
-# generated:also Attr:RESIZE_NEAREST
+# generated:begin OperatorKind ScheduleKind RequantForm ErrorCode:BAD_INPUT Layout:SPARSE Attr:MEAN Attr:SOFTMAX
+# generated:also Attr:CONV_2D Attr:MUL.MULTIPLIER,MUL.CLAMP_MIN Attr:AVERAGE_POOL_2D Attr:RESIZE_NEAREST
 _OPERATOR_CONV_2D = const(1)
 _OPERATOR_DEPTHWISE_CONV_2D = const(2)
 _OPERATOR_FULLY_CONNECTED = const(3)
@@ -49,10 +48,16 @@ _SCHEDULE_FUSED_ADD = const(4)
 _REQUANT_FORM_PACKED = const(0)
 _REQUANT_FORM_WIDE = const(1)
 _REQUANT_FORM_POWER_OF_TWO = const(2)
-_CONSTANT_WEIGHTS = const(0)
 _ERROR_BAD_INPUT = const(-22)
-_ERROR_BAD_STREAM = const(-18)
 _LAYOUT_SPARSE = const(1)
+_MEAN_AXES = const(0)
+_MEAN_INPUT_ZERO_POINT = const(1)
+_MEAN_OUTPUT_ZERO_POINT = const(2)
+_MEAN_MULTIPLIER = const(3)
+_MEAN_SHIFT = const(4)
+_SOFTMAX_MULTIPLIER = const(0)
+_SOFTMAX_SHIFT = const(1)
+_SOFTMAX_DIFF_MIN = const(2)
 _CONV_2D_INPUT_ZERO_POINT = const(0)
 _CONV_2D_OUTPUT_ZERO_POINT = const(1)
 _CONV_2D_CLAMP_MIN = const(2)
@@ -68,33 +73,8 @@ _CONV_2D_PAD_RIGHT = const(11)
 _CONV_2D_GROUPS = const(12)
 _CONV_2D_DILATION_H = const(13)
 _CONV_2D_DILATION_W = const(14)
-_ADD_INPUT1_ZERO_POINT = const(0)
-_ADD_INPUT2_ZERO_POINT = const(1)
-_ADD_OUTPUT_ZERO_POINT = const(2)
-_ADD_INPUT1_MULTIPLIER = const(3)
-_ADD_INPUT1_SHIFT = const(4)
-_ADD_INPUT2_MULTIPLIER = const(5)
-_ADD_INPUT2_SHIFT = const(6)
-_ADD_OUTPUT_MULTIPLIER = const(7)
-_ADD_OUTPUT_SHIFT = const(8)
-_ADD_LEFT_SHIFT = const(9)
-_ADD_CLAMP_MIN = const(10)
-_ADD_CLAMP_MAX = const(11)
-_MUL_INPUT1_ZERO_POINT = const(0)
-_MUL_INPUT2_ZERO_POINT = const(1)
-_MUL_OUTPUT_ZERO_POINT = const(2)
 _MUL_MULTIPLIER = const(3)
-_MUL_SHIFT = const(4)
 _MUL_CLAMP_MIN = const(5)
-_MUL_CLAMP_MAX = const(6)
-_MEAN_AXES = const(0)
-_MEAN_INPUT_ZERO_POINT = const(1)
-_MEAN_OUTPUT_ZERO_POINT = const(2)
-_MEAN_MULTIPLIER = const(3)
-_MEAN_SHIFT = const(4)
-_SOFTMAX_MULTIPLIER = const(0)
-_SOFTMAX_SHIFT = const(1)
-_SOFTMAX_DIFF_MIN = const(2)
 _AVERAGE_POOL_2D_KERNEL_H = const(0)
 _AVERAGE_POOL_2D_KERNEL_W = const(1)
 _AVERAGE_POOL_2D_STRIDE_H = const(2)
@@ -117,113 +97,110 @@ _T_FLAGS = const(6)
 _T_SIZE = const(7)
 
 # Parameters of the kernels
-_P_ROW = const(0)
-_P_X = const(1)
-_P_OUT = const(2)
-_P_OUT_STRIDE_X = const(3)
-_P_OUT_STRIDE_Y = const(4)
-_P_Y_START = const(5)
-_P_Y_STOP = const(6)
-_P_OUT_W = const(7)
-_P_STRIDE_H = const(8)
-_P_STRIDE_W = const(9)
-_P_PAD_TOP = const(10)
-_P_PAD_LEFT = const(11)
-_P_KERNEL_H = const(12)
-_P_KERNEL_W = const(13)
-_P_DILATION_H = const(14)
-_P_DILATION_W = const(15)
-_P_IN_H = const(16)
-_P_IN_W = const(17)
-_P_DEPTH = const(18)
-_P_PIXEL = const(19)
-_P_ZERO = const(20)
-_P_OUT_ZERO = const(21)
-_P_LOW = const(22)
-_P_HIGH = const(23)
-_P_MODE = const(24)
-_P_SCALE = const(25)
-_P_X2 = const(5)
-_P_STRIDE1 = const(6)
-_P_STRIDE2 = const(7)
-_P_COUNT = const(8)
-_P_ZERO2 = const(9)
-_P_LEFT_SHIFT = const(10)
-_P_COUNTS = const(3)
-_P_OUT_STRIDES = const(7)
-_P_X_STRIDES = const(11)
-_P_XOR = const(15)
-_P_OUT_H = const(18)
-_P_CHANNELS = const(19)
-_P_SIZE = const(40)
+_P_ZERO = const(0)
+_P_OUT_ZERO = const(1)
+_P_LOW = const(2)
+_P_HIGH = const(3)
+_P_KERNEL_H = const(4)
+_P_KERNEL_W = const(5)
+_P_STRIDE_H = const(6)
+_P_STRIDE_W = const(7)
+_P_PAD_TOP = const(8)
+_P_PAD_LEFT = const(9)
+_P_DILATION_H = const(13)
+_P_DILATION_W = const(14)
+_P_ROW = const(15)
+_P_X = const(16)
+_P_OUT = const(17)
+_P_OUT_STRIDE_X = const(18)
+_P_OUT_STRIDE_Y = const(19)
+_P_Y_START = const(20)
+_P_Y_STOP = const(21)
+_P_OUT_W = const(22)
+_P_IN_H = const(23)
+_P_IN_W = const(24)
+_P_DEPTH = const(25)
+_P_PIXEL = const(26)
+_P_POWER_OF_TWO = const(27)
+_P_MULTIPLIER = const(28)
+_P_SHIFT = const(29)
+_A_ZERO1 = const(0)
+_A_ZERO2 = const(1)
+_A_OUT_ZERO = const(2)
+_A_SCALES = const(3)
+_A_LEFT_SHIFT = const(9)
+_A_LOW = const(10)
+_A_HIGH = const(11)
+_A_MODE = const(12)
+_A_OUT = const(13)
+_A_OUT_STRIDE = const(14)
+_A_X1 = const(15)
+_A_STRIDE1 = const(16)
+_A_X2 = const(17)
+_A_STRIDE2 = const(18)
+_A_COUNT = const(19)
+_W_OUT = const(0)
+_W_X = const(1)
+_W_MASK = const(2)
+_W_TABLE = const(3)
+_W_COUNTS = const(4)
+_W_OUT_STRIDES = const(8)
+_W_X_STRIDES = const(12)
 
 _PAIRS_COLS = const(65536)  # positions of pairs have 16 bits
+_P_SIZE = const(32)
+_DENSE = (0, 0, 0, 1)
 
 
-def _strides(shape):
-    """Of a tensor NHWC: elements from one index to the next on each axis."""
-    w = shape[3]
-    h = shape[2] * w
-    return (shape[1] * h, h, w, 1)
+def _strides(tensor):
+    """Elements from one index to the next on each axis."""
+    w = tensor[_T_SHAPE + 3]
+    h = tensor[_T_SHAPE + 2] * w
+    return [tensor[_T_SHAPE + 1] * h, h, w, 1]
 
 
 class _Weighted:
-    """What a convolution or fully connected operator needs while it runs: its stream and parameters, and how
-    a channel's bias and scale are found."""
+    """A convolution or fully connected operator while it runs: its stream, its parameters `p` (which begin with
+    its attributes), and where a channel's bias and scale are found."""
 
-    def __init__(self, network):
-        self.network = network
-        self.p = array("i", bytes(4 * _P_SIZE))
-        self.stream = Stream(network.program.source, network.kernels, network.scratch, network.window_bytes)
-
-    def open(self, operator, wide, narrow):
-        network = self.network
+    def __init__(self, network, operator, wide, narrow):
         program = network.program
-        self.operator = operator
-        a = operator.attributes
-        p = self.p
-        f = program.fields(operator.constants[0] - 1)
+        constants = operator.constants
+        p = self.p = operator.attributes
+        for index in range(_P_HIGH + 1):
+            p[index] += 128
+        f = program.fields(constants[0] - 1)
         self.rows = f[3]
-        self.pairs = network.uses_pairs(operator, f)
-        left = self.stream.open(f, program.data_offset + f[1], wide, narrow, self.pairs)
-        self._requant = program.fields(operator.constants[1] - 1)
-        self._bias = program.fields(operator.constants[2] - 1) if len(operator.constants) > 2 else None
-        self._requant_data, self._requant_at = network.constant(self._requant)
-        if self._bias:
-            self._bias_data, self._bias_at = network.constant(self._bias)
-        p[_P_ZERO] = a[_CONV_2D_INPUT_ZERO_POINT] + 128
-        p[_P_OUT_ZERO] = a[_CONV_2D_OUTPUT_ZERO_POINT] + 128
-        p[_P_LOW] = a[_CONV_2D_CLAMP_MIN] + 128
-        p[_P_HIGH] = a[_CONV_2D_CLAMP_MAX] + 128
-        p[_P_MODE] = int(self._requant[4] == _REQUANT_FORM_POWER_OF_TWO)
+        self.pairs = uses_pairs(operator, f)
+        self.stream = Stream(program.source, network.kernels, network.scratch, network.window_bytes)
+        self.left = self.stream.open(f, program.data_offset + f[1], wide, narrow, self.pairs)
+        self._scales = program.fields(constants[1] - 1)
+        self._scale_data = network.constant(self._scales)
+        self._biases = None
+        if len(constants) > 2:
+            self._biases = program.fields(constants[2] - 1)
+            self._bias_data = network.constant(self._biases)
+        p[_P_POWER_OF_TWO] = int(self._scales[4] == _REQUANT_FORM_POWER_OF_TWO)
         self._channel = 0
-        return left
+        self._per_group = 1
 
     def geometry(self, x, out):
-        """Parameters of a convolution with kernel and strides of its attributes, NHWC in and out."""
-        a = self.operator.attributes
+        """A convolution of tensor x; the outputs lie as in tensor `out`."""
         p = self.p
-        p[_P_X] = x[_T_OFFSET]
-        p[_P_STRIDE_H] = a[_CONV_2D_STRIDE_H]
-        p[_P_STRIDE_W] = a[_CONV_2D_STRIDE_W]
-        p[_P_PAD_TOP] = a[_CONV_2D_PAD_TOP]
-        p[_P_PAD_LEFT] = a[_CONV_2D_PAD_LEFT]
-        p[_P_KERNEL_H] = a[_CONV_2D_KERNEL_H]
-        p[_P_KERNEL_W] = a[_CONV_2D_KERNEL_W]
-        p[_P_DILATION_H] = a[_CONV_2D_DILATION_H]
-        p[_P_DILATION_W] = a[_CONV_2D_DILATION_W]
+        groups = p[_CONV_2D_GROUPS]
+        self._per_group = self.rows // groups
+        self.x = p[_P_X] = x[_T_OFFSET]
         p[_P_IN_H] = x[_T_SHAPE + 1]
         p[_P_IN_W] = x[_T_SHAPE + 2]
         p[_P_PIXEL] = x[_T_SHAPE + 3]
-        p[_P_DEPTH] = x[_T_SHAPE + 3] // a[_CONV_2D_GROUPS]
-        self.target(out[_T_OFFSET], out)
-        p[_P_OUT_STRIDE_X] = out[_T_SHAPE + 3]
-        p[_P_OUT_STRIDE_Y] = out[_T_SHAPE + 2] * out[_T_SHAPE + 3]
+        p[_P_DEPTH] = x[_T_SHAPE + 3] // groups
+        self.target(out[_T_OFFSET], out, out[_T_SHAPE + 3], out[_T_SHAPE + 2] * out[_T_SHAPE + 3])
 
-    def target(self, at, out):
+    def target(self, at, out, stride_x, stride_y):
         p = self.p
         p[_P_OUT] = at
-        p[_P_Y_START] = 0
+        p[_P_OUT_STRIDE_X] = stride_x
+        p[_P_OUT_STRIDE_Y] = stride_y
         p[_P_Y_STOP] = out[_T_SHAPE + 1]
         p[_P_OUT_W] = out[_T_SHAPE + 2]
 
@@ -232,49 +209,52 @@ class _Weighted:
         self._channel = 0
 
     def next(self):
-        """The next channel's row, scale and bias; returns (bias, number of pairs)."""
+        """The next channel: its row, scale and inputs go into the parameters; returns (bias, number of pairs)."""
         count = self.stream.next_row()
         p = self.p
         p[_P_ROW] = self.stream.row
         channel = self._channel
         self._channel = channel + 1
+        p[_P_X] = self.x + channel // self._per_group * p[_P_DEPTH]
         bias = 0
-        if self._bias:
-            bits = self._bias[4]
+        if self._biases:
+            data, at = self._bias_data
+            bits = self._biases[4]
             start = bits * channel
-            data = self._bias_data
-            at = self._bias_at + (start >> 3)
+            at += start >> 3
             for shift in range(0, (start & 7) + bits, 8):
                 bias |= data[at] << shift
                 at += 1
-            bias = (bias >> (start & 7)) & (1 << bits) - 1
+            bias = bias >> (start & 7) & (1 << bits) - 1
             bias -= bias >> bits - 1 << bits
-        if self._requant[3] > 1:
-            self._scale(channel)
-        elif not channel:
-            self._scale(0)
+        data, at = self._scale_data
+        scales = self._scales
+        if scales[3] == 1:
+            channel = 0
+        if scales[4] == _REQUANT_FORM_POWER_OF_TWO:
+            p[_P_SHIFT] = 32 - data[at + channel]
+        else:
+            shift = at + 4 * scales[3] + channel
+            at += 4 * channel
+            high = data[at + 3]
+            multiplier = (high << 8 | data[at + 2]) << 16 | data[at + 1] << 8 | data[at]
+            if scales[4] == _REQUANT_FORM_PACKED:
+                p[_P_SHIFT] = (high >> 6) + scales[5] + 32
+                multiplier = multiplier & 0x3FFFFFFF | 0x40000000
+            else:
+                p[_P_SHIFT] = (data[shift] ^ 128) - 96
+            p[_P_MULTIPLIER] = multiplier
         return bias, count
 
-    def _scale(self, channel):
-        p = self.p
-        data = self._requant_data
-        at = self._requant_at
-        form = self._requant[4]
-        count = self._requant[3]
-        if form == _REQUANT_FORM_POWER_OF_TWO:
-            p[_P_SCALE + 3] = data[at + channel]
-            return
-        word = at + 4 * channel
-        high = data[word + 2] | data[word + 3] << 8
-        if form == _REQUANT_FORM_PACKED:
-            shift = (high >> 14) + self._requant[5]
-            high = (high & 0x3FFF) + 0x4000
-        else:
-            shift = (data[at + 4 * count + channel] ^ 128) - 128
-        p[_P_SCALE] = high
-        p[_P_SCALE + 1] = data[word] | data[word + 1] << 8
-        p[_P_SCALE + 2] = max(shift, 0)
-        p[_P_SCALE + 3] = max(-shift, 0)
+    def convolve(self, x, out):
+        """The next channel of a convolution from buffer to buffer."""
+        bias, _ = self.next()
+        stream = self.stream
+        stream.kernels.convolve(stream.buffer, x, out, self.p, bias)
+
+
+def uses_pairs(operator, f):
+    return operator.kind == _OPERATOR_FULLY_CONNECTED and f[5] == _LAYOUT_SPARSE and f[4] <= _PAIRS_COLS
 
 
 class Network:
@@ -294,14 +274,13 @@ class Network:
         self.arena = bytearray(program.arena_bytes)
         self.inputs = self._views(program.inputs)
         self.outputs = self._views(program.outputs)
-        self._p = array("i", bytes(4 * _P_SIZE))
         self._prepare()
         self.reset()
 
     def _prepare(self):
         """Allocate what the largest operator needs, once."""
         program = self.program
-        total = constants = 0
+        total = 0
         head = 0
         fused = False
         for index in range(self.operator_count):
@@ -310,14 +289,11 @@ class Network:
             if operator.is_weighted():
                 f = program.fields(operator.constants[0] - 1)
                 wide, narrow = stream_bytes(f)
-                own += wide + narrow + row_bytes(f, program.source.data is None, self.uses_pairs(operator, f))
-                size = sum(program.fields(constant - 1)[2] for constant in operator.constants[1:] if constant)
-                constants = max(constants, size)
+                own += wide + narrow + row_bytes(f, program.source.data is None, uses_pairs(operator, f))
             total = max(total, own + head)
             fused = operator.schedule >= _SCHEDULE_FUSED_DEPTHWISE
             head = own if fused else 0
         self.scratch = memoryview(bytearray(total))
-        self._constant_bytes = constants
 
     def _operator(self, index):
         program = self.program
@@ -340,9 +316,6 @@ class Network:
             start, stop = self._span(port[0])
             views.append(memoryview(self.arena)[start:stop])
         return views
-
-    def uses_pairs(self, operator, f):
-        return operator.kind == _OPERATOR_FULLY_CONNECTED and f[5] == _LAYOUT_SPARSE and f[4] <= _PAIRS_COLS
 
     def constant(self, fields):
         """(buffer, offset) of a constant's data."""
@@ -444,31 +417,22 @@ class Network:
                 start = tensors[at]
                 if start not in done and (which is ports or tensors[at + _T_FLAGS]):
                     done.append(start)
-                    self._copy(start, start, 1, tensors[at + _T_BYTES], mask=128)
+                    self._copy(start, start, tensors[at + _T_BYTES], 128)
 
     # -- copies
 
-    def _copy(self, out_at, x_at, rows, row, out_stride=0, x_stride=0, mask=0, out=None, x=None, step=1):
-        """Copy `rows` runs of `row` bytes; `step` is between the bytes read."""
-        p = self._p
-        p[_P_X] = x_at
-        p[_P_OUT] = out_at
-        p[_P_XOR] = mask
-        for index, value in enumerate((1, 1, rows, row, 0, 0, out_stride, 1, 0, 0, x_stride, step)):
-            p[_P_COUNTS + index] = value
+    def _walk(self, target, start, counts, out_strides, x_strides, mode, mask=0, out=None, x=None, table=None, at=0):
+        """kernels.walk with `counts` steps on four axes; the arena is the default of out and x."""
+        p = array("i", (target, start, mask, at))
+        for values in (counts, out_strides, x_strides):
+            for value in values:
+                p.append(value)
         arena = self.arena
-        self.kernels.walk(arena if out is None else out, arena if x is None else x, p, 1)
+        x = arena if x is None else x
+        return self.kernels.walk(arena if out is None else out, x, x if table is None else table, p, mode)
 
-    def _walk(self, out_at, x_at, counts, out_strides, x_strides, store=1):
-        p = self._p
-        p[_P_OUT] = out_at
-        p[_P_X] = x_at
-        p[_P_XOR] = 0
-        for axis in range(4):
-            p[_P_COUNTS + axis] = counts[axis]
-            p[_P_OUT_STRIDES + axis] = out_strides[axis]
-            p[_P_X_STRIDES + axis] = x_strides[axis]
-        return self.kernels.walk(self.arena, self.arena, p, store)
+    def _copy(self, target, start, count, mask=0, out=None, x=None, step=1):
+        self._walk(target, start, (1, 1, 1, count), _DENSE, (0, 0, 0, step), 1, mask, out, x)
 
     # -- operators
 
@@ -477,225 +441,182 @@ class Network:
         out = self._tensor(operator.outputs[0])
         x = self._tensor(operator.inputs[0])
         a = operator.attributes
+        size = out[_T_BYTES]
         if head or operator.is_weighted():
             self._weighted(head or operator, operator, out)
         elif kind <= _OPERATOR_MUL or kind >= _OPERATOR_MAXIMUM:
             self._two_inputs(operator, x, out)
-        elif kind in (_OPERATOR_AVERAGE_POOL_2D, _OPERATOR_MAX_POOL_2D):
-            self._pool(kind, a, x, out)
+        elif kind == _OPERATOR_MAX_POOL_2D or kind == _OPERATOR_AVERAGE_POOL_2D:
+            self._pool(kind == _OPERATOR_MAX_POOL_2D, a, x, out)
         elif kind == _OPERATOR_MEAN:
             self._mean(a, x, out)
         elif kind == _OPERATOR_SOFTMAX:
             self._softmax(a, x, out)
         elif kind == _OPERATOR_LOOKUP:
             data, at = self.constant(self.program.fields(operator.constants[0] - 1))
-            self.kernels.lookup(self.arena, self.arena, data, out[0], x[0], at, out[_T_BYTES])
+            self._walk(out[0], x[0], (1, 1, 1, size), _DENSE, _DENSE, 2, 128, table=data, at=at)
         elif kind == _OPERATOR_RESHAPE:
             if x[0] != out[0]:
-                self._copy(out[0], x[0], 1, out[_T_BYTES])
+                self._copy(out[0], x[0], size)
         elif kind == _OPERATOR_RESIZE_NEAREST:
             self._resize(a, x, out)
         else:
             self._rearrange(operator, a, out)
 
     def _rearrange(self, operator, a, out):
+        """PAD, TRANSPOSE, SLICE and CONCATENATION."""
         kind = operator.kind
-        to = _strides(out[_T_SHAPE:_T_FLAGS])
+        to = _strides(out)
         at = out[0]
         if kind == _OPERATOR_PAD:
-            value = bytes((a[0] + 128,))
-            self._copy(at, 0, 1, out[_T_BYTES], x=value, step=0)
+            self._copy(at, 0, out[_T_BYTES], x=bytes((a[0] + 128,)), step=0)
             for axis in range(4):
                 at += a[1 + axis] * to[axis]
         for tensor in operator.inputs:
             x = self._tensor(tensor)
-            shape = x[_T_SHAPE:_T_FLAGS]
-            strides = _strides(shape)
+            strides = _strides(x)
             start = x[0]
+            shape = x if kind == _OPERATOR_CONCATENATION or kind == _OPERATOR_PAD else out
             if kind == _OPERATOR_SLICE:
                 for axis in range(4):
                     start += a[axis] * strides[axis]
-                strides = [a[4 + axis] * strides[axis] for axis in range(4)]
-                shape = out[_T_SHAPE:_T_FLAGS]
+                    strides[axis] *= a[4 + axis]
             elif kind == _OPERATOR_TRANSPOSE:
                 strides = [strides[a[axis]] for axis in range(4)]
-                shape = out[_T_SHAPE:_T_FLAGS]
-            self._walk(at, start, shape, to, strides)
+            self._walk(at, start, shape[_T_SHAPE:_T_FLAGS], to, strides, 1)
             if kind == _OPERATOR_CONCATENATION:
-                at += shape[a[0]] * to[a[0]]
+                at += x[_T_SHAPE + a[0]] * to[a[0]]
 
     def _resize(self, a, x, out):
-        columns = self._nearest(a, x[_T_SHAPE + 2], out[_T_SHAPE + 2])
         channels = out[_T_SHAPE + 3]
+        columns = _nearest(a, x[_T_SHAPE + 2], out[_T_SHAPE + 2])
         target = out[0]
         for batch in range(out[_T_SHAPE]):
-            for y in self._nearest(a, x[_T_SHAPE + 1], out[_T_SHAPE + 1]):
+            for y in _nearest(a, x[_T_SHAPE + 1], out[_T_SHAPE + 1]):
                 row = x[0] + (batch * x[_T_SHAPE + 1] + y) * x[_T_SHAPE + 2] * channels
                 for column in columns:
-                    self._copy(target, row + column * channels, 1, channels)
+                    self._copy(target, row + column * channels, channels)
                     target += channels
 
-    @staticmethod
-    def _nearest(a, size, out_size):
-        """Input cell of each output cell, as TFLM finds it in float32 (resize_nearest_neighbor.h): the same
-        roundings in integers."""
-        aligned = a[_RESIZE_NEAREST_ALIGN_CORNERS] and out_size > 1
-        numerator = size - aligned
-        denominator = out_size - aligned
-        shift = 0
-        while numerator and numerator << shift < denominator << 23:
-            shift += 1
-        scale = _round_even(numerator << shift, denominator)
-        cells = array("i")
-        for index in range(out_size):
-            place = (2 * index + a[_RESIZE_NEAREST_HALF_PIXEL_CENTERS]) * scale
-            extra = 0
-            while place >> extra >= 1 << 24:
-                extra += 1
-            place = _round_even(place, 1 << extra) << extra
-            if a[_RESIZE_NEAREST_ALIGN_CORNERS]:
-                place += 1 << shift
-            cells.append(min(place >> shift + 1, size - 1))
-        return cells
-
     def _two_inputs(self, operator, x, out):
-        a = operator.attributes
         kind = operator.kind
-        p = self._p
-        y = self._tensor(operator.inputs[1])
-        p[_P_LOW] = 0
-        p[_P_HIGH] = 255
-        p[_P_ZERO] = p[_P_ZERO2] = p[_P_OUT_ZERO] = 0
-        p[_P_MODE] = kind - _OPERATOR_ADD if kind <= _OPERATOR_MUL else kind - _OPERATOR_MAXIMUM + 3
+        p = operator.attributes
         if kind <= _OPERATOR_MUL:
-            self._sum_parameters(kind, a)
-        p[_P_OUT_STRIDE_X] = 1
-        out4 = out[_T_SHAPE:_T_FLAGS]
-        if out[_T_BYTES] == x[_T_BYTES] == y[_T_BYTES]:
-            p[_P_STRIDE1] = p[_P_STRIDE2] = 1
-            self._combine(out[0], x[0], y[0], out[_T_BYTES])
+            self._sum_parameters(kind, p)
+        else:
+            p[_A_HIGH] = 255
+            p[_A_MODE] = kind - _OPERATOR_MAXIMUM + 3
+        p[_A_OUT_STRIDE] = 1
+        y = self._tensor(operator.inputs[1])
+        size = out[_T_BYTES]
+        if size == x[_T_BYTES] == y[_T_BYTES]:
+            p[_A_STRIDE1] = p[_A_STRIDE2] = 1
+            self._combine(p, out[0], x[0], y[0], size)
             return
         # Broadcasting: a stride of 0 along every axis of size 1.
         strides = []
         for tensor in (x, y):
-            own = _strides(tensor[_T_SHAPE:_T_FLAGS])
-            strides.append([own[axis] if tensor[_T_SHAPE + axis] > 1 else 0 for axis in range(4)])
-        s1, s2 = strides
-        p[_P_STRIDE1] = s1[3]
-        p[_P_STRIDE2] = s2[3]
+            own = _strides(tensor)
+            for axis in range(4):
+                strides.append(own[axis] if tensor[_T_SHAPE + axis] > 1 else 0)
+        p[_A_STRIDE1] = strides[3]
+        p[_A_STRIDE2] = strides[7]
         target = out[0]
-        for n in range(out4[0]):
-            for h in range(out4[1]):
-                for w in range(out4[2]):
-                    first = x[0] + n * s1[0] + h * s1[1] + w * s1[2]
-                    second = y[0] + n * s2[0] + h * s2[1] + w * s2[2]
-                    self._combine(target, first, second, out4[3])
-                    target += out4[3]
+        for n in range(out[_T_SHAPE]):
+            for h in range(out[_T_SHAPE + 1]):
+                for w in range(out[_T_SHAPE + 2]):
+                    first = x[0] + n * strides[0] + h * strides[1] + w * strides[2]
+                    second = y[0] + n * strides[4] + h * strides[5] + w * strides[6]
+                    self._combine(p, target, first, second, out[_T_SHAPE + 3])
+                    target += out[_T_SHAPE + 3]
 
-    def _combine(self, out, x1, x2, count, plane=None, other=None):
-        p = self._p
-        p[_P_OUT] = out
-        p[_P_X] = x1
-        p[_P_X2] = x2
-        p[_P_COUNT] = count
+    def _combine(self, p, out, x1, x2, count, first=None, second=None):
+        p[_A_OUT] = out
+        p[_A_X1] = x1
+        p[_A_X2] = x2
+        p[_A_COUNT] = count
         arena = self.arena
-        self.kernels.arithmetic(
-            arena, arena if plane is None else plane, arena if other is None else other, p
-        )
+        self.kernels.arithmetic(arena, first or arena, second or arena, p)
 
-    def _sum_parameters(self, kind, a):
-        p = self._p
-        p[_P_ZERO] = a[0] + 128
-        p[_P_ZERO2] = a[1] + 128
-        p[_P_OUT_ZERO] = a[2] + 128
+    @staticmethod
+    def _sum_parameters(kind, p):
+        """The attributes of ADD, SUB or MUL as kernels.arithmetic wants them."""
+        p[_A_MODE] = kind - _OPERATOR_ADD
         if kind == _OPERATOR_MUL:
-            self._scale(_P_SCALE + 8, a[_MUL_MULTIPLIER], a[_MUL_SHIFT])
-            clamp = _MUL_CLAMP_MIN
-        else:
-            for index in range(3):
-                at = _ADD_INPUT1_MULTIPLIER + 2 * index
-                self._scale(_P_SCALE + 4 * index, a[at], a[at + 1])
-            p[_P_LEFT_SHIFT] = a[_ADD_LEFT_SHIFT]
-            clamp = _ADD_CLAMP_MIN
-        p[_P_LOW] = a[clamp] + 128
-        p[_P_HIGH] = a[clamp + 1] + 128
+            for index in range(2):
+                p[_A_LOW + index] = p[_MUL_CLAMP_MIN + index]
+                p[_A_SCALES + 4 + index] = p[_MUL_MULTIPLIER + index]
+        for index in (_A_ZERO1, _A_ZERO2, _A_OUT_ZERO, _A_LOW, _A_HIGH):
+            p[index] += 128
+        for index in (_A_SCALES + 1, _A_SCALES + 3, _A_SCALES + 5):
+            p[index] += 32
 
-    def _scale(self, at, multiplier, shift):
-        p = self._p
-        p[at] = multiplier >> 16
-        p[at + 1] = multiplier & 0xFFFF
-        p[at + 2] = max(shift, 0)
-        p[at + 3] = max(-shift, 0)
-
-    def _pool(self, kind, a, x, out):
-        p = self._p
-        p[_P_X] = x[0]
-        p[_P_OUT] = out[0]
-        p[_P_OUT_W] = out[_T_SHAPE + 2]
-        p[_P_OUT_H] = out[_T_SHAPE + 1]
-        p[_P_CHANNELS] = x[_T_SHAPE + 3]
-        p[_P_IN_H] = x[_T_SHAPE + 1]
-        p[_P_IN_W] = x[_T_SHAPE + 2]
-        p[_P_STRIDE_H] = a[_AVERAGE_POOL_2D_STRIDE_H]
-        p[_P_STRIDE_W] = a[_AVERAGE_POOL_2D_STRIDE_W]
-        p[_P_KERNEL_H] = a[_AVERAGE_POOL_2D_KERNEL_H]
-        p[_P_KERNEL_W] = a[_AVERAGE_POOL_2D_KERNEL_W]
-        p[_P_PAD_TOP] = a[_AVERAGE_POOL_2D_PAD_TOP]
-        p[_P_PAD_LEFT] = a[_AVERAGE_POOL_2D_PAD_LEFT]
-        p[_P_LOW] = a[_AVERAGE_POOL_2D_CLAMP_MIN] + 128
-        p[_P_HIGH] = a[_AVERAGE_POOL_2D_CLAMP_MAX] + 128
-        p[_P_MODE] = kind - _OPERATOR_AVERAGE_POOL_2D
-        self.kernels.pool(self.arena, self.arena, p)
+    def _pool(self, largest, a, x, out):
+        height = x[_T_SHAPE + 1]
+        width = x[_T_SHAPE + 2]
+        channels = x[_T_SHAPE + 3]
+        low = a[_AVERAGE_POOL_2D_CLAMP_MIN] + 128
+        high = a[_AVERAGE_POOL_2D_CLAMP_MAX] + 128
+        target = out[0]
+        p = array("i", (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, low, high, 3, 0, 1, 0, 1, 0, 1, 0))
+        for y in range(out[_T_SHAPE + 1]):
+            top = y * a[_AVERAGE_POOL_2D_STRIDE_H] - a[_AVERAGE_POOL_2D_PAD_TOP]
+            rows = range(max(top, 0), min(top + a[_AVERAGE_POOL_2D_KERNEL_H], height))
+            for column in range(out[_T_SHAPE + 2]):
+                left = column * a[_AVERAGE_POOL_2D_STRIDE_W] - a[_AVERAGE_POOL_2D_PAD_LEFT]
+                columns = range(max(left, 0), min(left + a[_AVERAGE_POOL_2D_KERNEL_W], width))
+                start = x[0] + (rows[0] * width + columns[0]) * channels
+                if largest:
+                    # The largest so far, with the next cell of all channels.
+                    best = start
+                    for iy in rows:
+                        for ix in columns:
+                            self._combine(p, target, best, x[0] + (iy * width + ix) * channels, channels)
+                            best = target
+                else:
+                    count = len(rows) * len(columns)
+                    counts = (1, 1, len(rows), len(columns))
+                    strides = (0, 0, width * channels, channels)
+                    for channel in range(channels):
+                        total = self._walk(0, start + channel, counts, strides, strides, 0) - 128 * count
+                        # halves away from zero
+                        total = (total + count // 2) // count if total > 0 else -((count // 2 - total) // count)
+                        self.arena[target + channel] = min(max(total + 128, low), high)
+                target += channels
 
     def _mean(self, a, x, out):
-        shape = x[_T_SHAPE:_T_FLAGS]
-        strides = _strides(shape)
         counts = [1, 1, 1, 1]
         kept = [1, 1, 1, 1]
         cells = 1
         for axis in range(4):
             if a[_MEAN_AXES] >> axis & 1:
-                counts[axis] = shape[axis]
-                cells *= shape[axis]
+                counts[axis] = x[_T_SHAPE + axis]
+                cells *= counts[axis]
             else:
-                kept[axis] = shape[axis]
+                kept[axis] = x[_T_SHAPE + axis]
+        strides = _strides(x)
         zero = (a[_MEAN_INPUT_ZERO_POINT] + 128) * cells
-        place = [0, 0, 0, 0]
-        p = self._p
-        for target in range(out[0], out[0] + out[_T_BYTES]):
+        # One output from an accumulator is a convolution without weights.
+        p = array("i", bytes(4 * _P_SIZE))
+        p[_P_OUT_ZERO] = a[_MEAN_OUTPUT_ZERO_POINT] + 128
+        p[_P_HIGH] = 255
+        p[_P_MULTIPLIER] = a[_MEAN_MULTIPLIER]
+        p[_P_SHIFT] = a[_MEAN_SHIFT] + 32
+        p[_P_OUT_W] = p[_P_Y_STOP] = 1
+        for index in range(out[_T_BYTES]):
             start = x[0]
-            for axis in range(4):
-                start += place[axis] * strides[axis]
+            rest = index
+            for axis in (3, 2, 1, 0):
+                start += rest % kept[axis] * strides[axis]
+                rest //= kept[axis]
             total = self._walk(0, start, counts, strides, strides, 0) - zero
-            self._scale(_P_SCALE, a[_MEAN_MULTIPLIER], a[_MEAN_SHIFT])
-            p[_P_OUT_ZERO] = a[_MEAN_OUTPUT_ZERO_POINT] + 128
-            p[_P_LOW] = 0
-            p[_P_HIGH] = 255
-            p[_P_MODE] = 0
-            self._store(p, target, total)
-            axis = 3
-            while axis:
-                place[axis] += 1
-                if place[axis] < kept[axis]:
-                    break
-                place[axis] = 0
-                axis -= 1
-            if not axis:
-                place[0] += 1
-
-    def _store(self, p, target, total):
-        """One output from an accumulator: a convolution without weights."""
-        p[_P_X] = p[_P_ROW] = p[_P_ZERO] = p[_P_KERNEL_H] = p[_P_Y_START] = p[_P_OUT_STRIDE_Y] = 0
-        p[_P_Y_STOP] = p[_P_OUT_W] = 1
-        p[_P_OUT] = target
-        self.kernels.convolve(self.arena, self.arena, self.arena, p, total)
+            p[_P_OUT] = out[0] + index
+            self.kernels.convolve(self.arena, self.arena, self.arena, p, total)
 
     def _softmax(self, a, x, out):
         """Over the last axis; reference/softmax.h with gemmlowp's fixed-point exponential and reciprocal."""
         arena = self.arena
         depth = x[_T_SHAPE + 3]
-        multiplier = a[_SOFTMAX_MULTIPLIER]
-        shift = a[_SOFTMAX_SHIFT]
         for start in range(0, x[_T_BYTES], depth):
             at = x[0] + start
             largest = max(arena[at : at + depth])
@@ -705,188 +626,177 @@ class Network:
                 difference = arena[index] - largest
                 e = 0
                 if difference >= a[_SOFTMAX_DIFF_MIN]:
-                    e = _exponential(_high_product(_wrap(difference << shift), multiplier))
+                    e = _exponential(_high_product(_wrap(difference << a[_SOFTMAX_SHIFT]), a[_SOFTMAX_MULTIPLIER]))
                 exponentials.append(e)
                 total += _divide_by_power(e, 12)
             bits = 0
             while total >> bits:
                 bits += 1
             scale = _reciprocal((total << 32 - bits) - (1 << 31))
-            for index in range(depth):
-                # 8 bits of 1 / 256 remain of Q0.31 times Q(12 - headroom)
-                value = _divide_by_power(_high_product(scale, exponentials[index]), 3 + bits)
-                arena[out[0] + start + index] = min(value, 255)
+            at = out[0] + start
+            for e in exponentials:
+                # what remains above 8 bits of Q0.31, and of the sum's headroom
+                arena[at] = min(_divide_by_power(_high_product(scale, e), 3 + bits), 255)
+                at += 1
 
     def _weighted(self, operator, tail, out):
-        """CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED under any schedule; `tail` is the other one of a
-        pair."""
+        """CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED under any schedule; `tail` is the other one of a pair."""
         x = self._tensor(operator.inputs[0])
-        arena = self.arena
-        kernels = self.kernels
-        work = _Weighted(self)
-        wide, narrow = work.open(operator, 0, len(self.scratch))
+        work = _Weighted(self, operator, 0, len(self.scratch))
         if operator.kind == _OPERATOR_DEPTHWISE_CONV_2D:
-            self._depthwise(work, x, out, narrow)
+            self._depthwise(work, operator, x, out)
         elif operator.kind == _OPERATOR_FULLY_CONNECTED:
             self._fully_connected(work, x, out)
-        elif tail is not operator:
-            if tail.kind == _OPERATOR_DEPTHWISE_CONV_2D:
-                self._fused_depthwise(work, tail, x, out, wide, narrow)
-            else:
-                self._fused_add(work, tail, x, out, narrow)
+        elif tail is operator:
+            self._convolution(work, operator, x, out)
+        elif tail.kind == _OPERATOR_DEPTHWISE_CONV_2D:
+            self._fused_depthwise(work, tail, x, out)
         else:
-            work.geometry(x, out)
-            p = work.p
-            height = out[_T_SHAPE + 1]
-            band = operator.parameter or height
-            in_place = operator.schedule == _SCHEDULE_IN_PLACE
-            if in_place:
-                p[_P_X] = narrow = narrow - band * x[_T_SHAPE + 2] * x[_T_SHAPE + 3]
-            first_out = p[_P_OUT]
-            first_x = p[_P_X]
-            for start in range(0, height, band):
-                stop = min(start + band, height)
-                source = arena
-                if start:
-                    work.rewind()
-                if in_place:
-                    size = x[_T_SHAPE + 2] * x[_T_SHAPE + 3]
-                    source = self.scratch
-                    self._copy(narrow, x[0] + start * size, 1, (stop - start) * size, out=source)
-                    p[_P_IN_H] = p[_P_Y_STOP] = stop - start
-                    first_out = out[0] + start * p[_P_OUT_STRIDE_Y]
-                else:
-                    p[_P_Y_START] = start
-                    p[_P_Y_STOP] = stop
-                per_group = work.rows // operator.attributes[_CONV_2D_GROUPS]
-                for channel in range(work.rows):
-                    p[_P_OUT] = first_out + channel
-                    p[_P_X] = first_x + channel // per_group * p[_P_DEPTH]
-                    bias, _ = work.next()
-                    kernels.convolve(work.stream.buffer, source, arena, p, bias)
+            self._fused_add(work, operator, tail, x, out)
 
     def _fully_connected(self, work, x, out):
         p = work.p
-        kernels = self.kernels
         arena = self.arena
-        p[_P_X] = x[0]
-        p[_P_IN_H] = p[_P_IN_W] = p[_P_KERNEL_H] = p[_P_KERNEL_W] = p[_P_DILATION_W] = 1
+        work.x = x[0]
+        p[_P_KERNEL_H] = int(not work.pairs)
+        p[_P_KERNEL_W] = p[_P_DILATION_W] = p[_P_IN_H] = p[_P_IN_W] = p[_P_Y_STOP] = p[_P_OUT_W] = 1
         p[_P_DEPTH] = p[_P_PIXEL] = x[_T_BYTES]
-        p[_P_Y_STOP] = p[_P_OUT_W] = 1
-        if work.pairs:
-            p[_P_KERNEL_H] = 0
         for target in range(out[0], out[0] + work.rows):
-            bias, count = work.next()
             p[_P_OUT] = target
+            bias, count = work.next()
+            stream = work.stream
+            p[_P_X] = x[0]
             if work.pairs:
-                stream = work.stream
-                bias = kernels.dot_pairs(stream.buffer, arena, stream.buffer, p, stream.state, bias, count)
-            kernels.convolve(work.stream.buffer, arena, arena, p, bias)
+                bias = self.kernels.dot_pairs(stream.buffer, arena, stream.buffer, p, stream.state, bias, count)
+            self.kernels.convolve(stream.buffer, arena, arena, p, bias)
 
-    def _open_plane(self, work, narrow):
-        """Set up a depthwise operator on a padded plane in scratch; returns (offset, height, width)."""
-        operator = work.operator
+    def _convolution(self, work, operator, x, out):
+        work.geometry(x, out)
         p = work.p
-        work.geometry(self._tensor(operator.inputs[0]), self._tensor(operator.outputs[0]))
+        height = out[_T_SHAPE + 1]
+        band = operator.parameter or height
+        row = x[_T_SHAPE + 2] * x[_T_SHAPE + 3]
+        source = self.arena
+        in_place = operator.schedule == _SCHEDULE_IN_PLACE
+        if in_place:
+            source = self.scratch
+            work.x = work.left[1] - band * row
+        for start in range(0, height, band):
+            stop = min(start + band, height)
+            if start:
+                work.rewind()
+            first = out[0]
+            if in_place:
+                # The band's inputs are copied aside, so it is an image of its own.
+                self._copy(work.x, x[0] + start * row, (stop - start) * row, out=source)
+                p[_P_IN_H] = p[_P_Y_STOP] = stop - start
+                first += start * p[_P_OUT_STRIDE_Y]
+            else:
+                p[_P_Y_START] = start
+                p[_P_Y_STOP] = stop
+            for p[_P_OUT] in range(first, first + work.rows):
+                work.convolve(source, self.arena)
+
+    def _open_plane(self, work, operator, x, out):
+        """Make room for the padded plane of a depthwise operator, in which all its windows lie; returns where the
+        channel begins, the length of the plane's rows, and how many rows and columns of the channel it holds."""
+        p = work.p
+        work.geometry(x, out)
         h, w = self._padded(operator)
-        p[_P_X] = narrow = narrow - h * w
+        at = work.left[1] - h * w
+        self._copy(at, 0, h * w, out=self.scratch, x=bytes((p[_P_ZERO],)), step=0)
+        top = p[_P_PAD_TOP]
+        left = p[_P_PAD_LEFT]
+        work.x = at
         p[_P_PAD_TOP] = p[_P_PAD_LEFT] = 0
         p[_P_IN_H] = h
         p[_P_IN_W] = w
-        p[_P_DEPTH] = p[_P_PIXEL] = 1
-        return narrow, h, w
+        p[_P_PIXEL] = 1
+        p[_P_DEPTH] = 1
+        # All channels read the same plane.
+        work._per_group = work.rows
+        rows = max(0, min(x[_T_SHAPE + 1], h - top))
+        columns = max(0, min(x[_T_SHAPE + 2], w - left))
+        return at + top * w + left, w, rows, columns
 
-    def _clear_plane(self, work, at, size):
-        self._copy(at, 0, 1, size, out=self.scratch, x=bytes((work.p[_P_ZERO],)), step=0)
-
-    def _depthwise(self, work, x, out, narrow):
+    def _depthwise(self, work, operator, x, out):
         """Channel by channel: the input plane with its padding in scratch, then the outputs."""
-        operator = work.operator
-        a = operator.attributes
         p = work.p
-        at, h, w = self._open_plane(work, narrow)
-        self._clear_plane(work, at, h * w)
+        at, w, rows, columns = self._open_plane(work, operator, x, out)
         channels = x[_T_SHAPE + 3]
-        width = x[_T_SHAPE + 2]
-        top = a[_CONV_2D_PAD_TOP]
-        left = a[_CONV_2D_PAD_LEFT]
-        rows = min(x[_T_SHAPE + 1], h - top)
-        columns = min(width, w - left)
         height = out[_T_SHAPE + 1]
         band = operator.parameter or height
         multiplier = work.rows // channels
+        strides = (0, 0, x[_T_SHAPE + 2] * channels, channels)
         for start in range(0, height, band):
             if start:
                 work.rewind()
             p[_P_Y_START] = start
             p[_P_Y_STOP] = min(start + band, height)
             for channel in range(work.rows):
-                if channel % multiplier == 0 and rows > 0 and columns > 0:
+                if channel % multiplier == 0:
                     source = x[0] + channel // multiplier
-                    stride = width * channels
-                    self._copy(
-                        at + top * w + left, source, rows, columns, w, stride, 0, self.scratch, step=channels
-                    )
-                bias, _ = work.next()
+                    self._walk(at, source, (1, 1, rows, columns), (0, 0, w, 1), strides, 1, out=self.scratch)
                 p[_P_OUT] = out[0] + channel
-                self.kernels.convolve(work.stream.buffer, self.scratch, self.arena, p, bias)
+                work.convolve(self.scratch, self.arena)
 
-    def _fused_depthwise(self, work, tail, x, out, wide, narrow):
-        """Each channel's plane goes from the convolution into padded scratch and from there through the
-        tail."""
-        second = _Weighted(self)
-        wide, narrow = second.open(tail, wide, narrow)
-        at, h, w = self._open_plane(second, narrow)
-        self._clear_plane(second, at, h * w)
+    def _fused_depthwise(self, work, tail, x, out):
+        """Each channel's plane goes from the convolution into padded scratch and from there through the tail."""
         middle = self._tensor(tail.inputs[0])
+        second = _Weighted(self, tail, *work.left)
+        at, w, rows, columns = self._open_plane(second, tail, middle, out)
         work.geometry(x, middle)
-        p = work.p
-        a = tail.attributes
-        # Rows and columns that the tail's window never reaches are not made.
-        top = a[_CONV_2D_PAD_TOP]
-        left = a[_CONV_2D_PAD_LEFT]
-        p[_P_Y_STOP] = max(0, min(middle[_T_SHAPE + 1], h - top))
-        p[_P_OUT_W] = max(0, min(middle[_T_SHAPE + 2], w - left))
-        p[_P_OUT] = at + top * w + left
-        p[_P_OUT_STRIDE_X] = 1
-        p[_P_OUT_STRIDE_Y] = w
-        per_group = work.rows // work.operator.attributes[_CONV_2D_GROUPS]
-        for channel in range(work.rows):
-            p[_P_X] = x[0] + channel // per_group * p[_P_DEPTH]
-            bias, _ = work.next()
-            self.kernels.convolve(work.stream.buffer, self.arena, self.scratch, p, bias)
-            bias, _ = second.next()
-            second.p[_P_OUT] = out[0] + channel
-            self.kernels.convolve(second.stream.buffer, self.scratch, self.arena, second.p, bias)
+        work.target(at, middle, 1, w)
+        # Rows and columns that the tail's windows never reach are not made.
+        work.p[_P_Y_STOP] = rows
+        work.p[_P_OUT_W] = columns
+        for second.p[_P_OUT] in range(out[0], out[0] + work.rows):
+            work.convolve(self.arena, self.scratch)
+            second.convolve(self.scratch, self.arena)
 
-    def _fused_add(self, work, tail, x, out, narrow):
+    def _fused_add(self, work, operator, tail, x, out):
         """Each channel's plane goes into scratch and is added to the other input's channel."""
-        middle = work.operator.outputs[0]
-        plane_first = tail.inputs[0] == middle
-        other = self._tensor(tail.inputs[1 if plane_first else 0])
-        work.geometry(x, self._tensor(middle))
-        p = work.p
+        plane_first = tail.inputs[0] == operator.outputs[0]
+        other = self._tensor(tail.inputs[1 if plane_first else 0])[0]
+        work.geometry(x, out)
         count = out[_T_SHAPE + 1] * out[_T_SHAPE + 2]
         channels = out[_T_SHAPE + 3]
-        at = narrow - count
-        p[_P_OUT] = at
-        p[_P_OUT_STRIDE_X] = 1
-        p[_P_OUT_STRIDE_Y] = out[_T_SHAPE + 2]
-        self._p[_P_MODE] = tail.kind - _OPERATOR_ADD
-        self._sum_parameters(tail.kind, tail.attributes)
-        self._p[_P_OUT_STRIDE_X] = channels
-        self._p[_P_STRIDE1] = 1 if plane_first else channels
-        self._p[_P_STRIDE2] = channels if plane_first else 1
-        per_group = work.rows // work.operator.attributes[_CONV_2D_GROUPS]
+        at = work.left[1] - count
+        work.target(at, out, 1, out[_T_SHAPE + 2])
+        p = tail.attributes
+        self._sum_parameters(tail.kind, p)
+        p[_A_OUT_STRIDE] = channels
+        p[_A_STRIDE1] = 1 if plane_first else channels
+        p[_A_STRIDE2] = channels if plane_first else 1
         for channel in range(work.rows):
-            p[_P_X] = x[0] + channel // per_group * p[_P_DEPTH]
-            bias, _ = work.next()
-            self.kernels.convolve(work.stream.buffer, self.arena, self.scratch, p, bias)
-            own = other[0] + channel
+            work.convolve(self.arena, self.scratch)
             if plane_first:
-                self._combine(out[0] + channel, at, own, count, plane=self.scratch)
+                self._combine(p, out[0] + channel, at, other + channel, count, self.scratch)
             else:
-                self._combine(out[0] + channel, own, at, count, other=self.scratch)
+                self._combine(p, out[0] + channel, other + channel, at, count, None, self.scratch)
+
+
+def _nearest(a, size, out_size):
+    """Input cell of each output cell, as TFLM finds it in float32 (resize_nearest_neighbor.h): the same
+    roundings in integers."""
+    aligned = a[_RESIZE_NEAREST_ALIGN_CORNERS] and out_size > 1
+    numerator = size - aligned
+    denominator = out_size - aligned
+    shift = 0
+    while numerator and numerator << shift < denominator << 23:
+        shift += 1
+    scale = _round_even(numerator << shift, denominator)
+    cells = array("i")
+    for index in range(out_size):
+        place = (2 * index + a[_RESIZE_NEAREST_HALF_PIXEL_CENTERS]) * scale
+        extra = 0
+        while place >> extra >= 1 << 24:
+            extra += 1
+        place = _round_even(place, 1 << extra) << extra
+        if a[_RESIZE_NEAREST_ALIGN_CORNERS]:
+            place += 1 << shift
+        cells.append(min(place >> shift + 1, size - 1))
+    return cells
 
 
 def _round_even(numerator, denominator):

@@ -14,52 +14,58 @@ kernels_bytecode.py is made from this file by host_tools/bytecode_kernels.py; ed
 import micropython
 from micropython import const
 
-# convolve: places
-_P_ROW = const(0)  # first weight in its buffer
-_P_X = const(1)  # first activation
-_P_OUT = const(2)  # first output
-_P_OUT_STRIDE_X = const(3)
-_P_OUT_STRIDE_Y = const(4)
-_P_Y_START = const(5)
-_P_Y_STOP = const(6)
-_P_OUT_W = const(7)
-# convolve: geometry
-_P_STRIDE_H = const(8)
-_P_STRIDE_W = const(9)
-_P_PAD_TOP = const(10)
-_P_PAD_LEFT = const(11)
-_P_KERNEL_H = const(12)
-_P_KERNEL_W = const(13)
-_P_DILATION_H = const(14)
-_P_DILATION_W = const(15)
-_P_IN_H = const(16)
-_P_IN_W = const(17)
-_P_DEPTH = const(18)  # weights per kernel cell
-_P_PIXEL = const(19)  # activations from one cell to the next
-# convolve and arithmetic: arithmetic
-_P_ZERO = const(20)  # input zero point + 128
-_P_OUT_ZERO = const(21)
-_P_LOW = const(22)
-_P_HIGH = const(23)
-_P_MODE = const(24)  # convolve: 1 = power of two; arithmetic: 0 add, 1 subtract, 2 multiply, 3 max, 4 min
-_P_SCALE = const(
-    25
-)  # multiplier >> 16, multiplier & 65535, left shift, right shift; arithmetic: three of them
-# arithmetic
-_P_X2 = const(5)
-_P_STRIDE1 = const(6)
-_P_STRIDE2 = const(7)
-_P_COUNT = const(8)
-_P_ZERO2 = const(9)
-_P_LEFT_SHIFT = const(10)
+# convolve: the first fields are the attributes of CONV_2D in their order, zero points and bounds plus 128
+_P_ZERO = const(0)
+_P_OUT_ZERO = const(1)
+_P_LOW = const(2)
+_P_HIGH = const(3)
+_P_KERNEL_H = const(4)
+_P_KERNEL_W = const(5)
+_P_STRIDE_H = const(6)
+_P_STRIDE_W = const(7)
+_P_PAD_TOP = const(8)
+_P_PAD_LEFT = const(9)
+_P_DILATION_H = const(13)
+_P_DILATION_W = const(14)
+_P_ROW = const(15)  # first weight in its buffer
+_P_X = const(16)  # first activation
+_P_OUT = const(17)  # first output
+_P_OUT_STRIDE_X = const(18)
+_P_OUT_STRIDE_Y = const(19)
+_P_Y_START = const(20)
+_P_Y_STOP = const(21)
+_P_OUT_W = const(22)
+_P_IN_H = const(23)
+_P_IN_W = const(24)
+_P_DEPTH = const(25)  # weights per kernel cell
+_P_PIXEL = const(26)  # activations from one cell to the next
+_P_POWER_OF_TWO = const(27)  # 1: the scale is a right shift alone
+_P_MULTIPLIER = const(28)
+_P_SHIFT = const(29)  # plus 32, positive is left
+# arithmetic: the attributes of ADD in their order, zero points and bounds plus 128, shifts plus 32
+_A_ZERO1 = const(0)
+_A_ZERO2 = const(1)
+_A_OUT_ZERO = const(2)
+_A_SCALES = const(3)  # three times multiplier and shift; multiplying uses the last ones
+_A_LEFT_SHIFT = const(9)
+_A_LOW = const(10)
+_A_HIGH = const(11)
+_A_MODE = const(12)  # 0 add, 1 subtract, 2 multiply, 3 maximum, 4 minimum
+_A_OUT = const(13)
+_A_OUT_STRIDE = const(14)
+_A_X1 = const(15)
+_A_STRIDE1 = const(16)
+_A_X2 = const(17)
+_A_STRIDE2 = const(18)
+_A_COUNT = const(19)
 # walk
-_P_COUNTS = const(3)
-_P_OUT_STRIDES = const(7)
-_P_X_STRIDES = const(11)
-_P_XOR = const(15)
-# pool
-_P_OUT_H = const(18)
-_P_CHANNELS = const(19)
+_W_OUT = const(0)
+_W_X = const(1)
+_W_MASK = const(2)
+_W_TABLE = const(3)
+_W_COUNTS = const(4)
+_W_OUT_STRIDES = const(8)
+_W_X_STRIDES = const(12)
 
 # State of a stream
 _S_POSITION = const(0)  # next byte in the buffer
@@ -110,11 +116,9 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
     if zero:
         stop = row + p[_P_KERNEL_H] * kernel_w * depth
         w = ptr8(row)
-        total = 0
         while int(w) < stop:
-            total += (w[0] ^ 128) - 128
+            interior -= ((w[0] ^ 128) - 128) * zero
             w = ptr8(int(w) + 1)
-        interior -= total * zero
     y = p[_P_Y_START]
     while y < p[_P_Y_STOP]:
         top = y * p[_P_STRIDE_H] - p[_P_PAD_TOP]
@@ -122,17 +126,17 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
         target = int(out) + p[_P_OUT] + y * p[_P_OUT_STRIDE_Y]
         column = p[_P_OUT_W]
         while column:
+            # At the border, where sums over the whole row do not hold, each input has the zero point taken off.
             acc = interior
             border = 0
-            if zero:
-                if top < 0 or left < 0:
-                    border = 1
-                if top + (p[_P_KERNEL_H] - 1) * p[_P_DILATION_H] >= in_h:
-                    border = 1
-                if left + (kernel_w - 1) * p[_P_DILATION_W] >= in_w:
-                    border = 1
-                if border:
-                    acc = bias
+            if top < 0 or left < 0:
+                border = zero
+            if top + (p[_P_KERNEL_H] - 1) * p[_P_DILATION_H] >= in_h:
+                border = zero
+            if left + (kernel_w - 1) * p[_P_DILATION_W] >= in_w:
+                border = zero
+            if border:
+                acc = bias
             iy = top
             cell = row
             ky = p[_P_KERNEL_H]
@@ -154,48 +158,44 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
                             w = ptr8(cell + kx * depth)
                             x = ptr8(image + (iy * in_w + ix) * p[_P_PIXEL])
                             stop = int(w) + run * depth
-                            if border:
-                                total = 0
+                            if border == 0:
+                                stop -= 3
                                 while int(w) < stop:
-                                    total += (w[0] ^ 128) - 128
-                                    w = ptr8(int(w) + 1)
-                                acc -= total * zero
-                                w = ptr8(cell + kx * depth)
-                            stop -= 3
+                                    acc = ((w[0] ^ 128) - 128) * x[0] + acc
+                                    acc = ((w[1] ^ 128) - 128) * x[1] + acc
+                                    acc = ((w[2] ^ 128) - 128) * x[2] + acc
+                                    acc = ((w[3] ^ 128) - 128) * x[3] + acc
+                                    w = ptr8(int(w) + 4)
+                                    x = ptr8(int(x) + 4)
+                                stop += 3
                             while int(w) < stop:
-                                acc = ((w[0] ^ 128) - 128) * x[0] + acc
-                                acc = ((w[1] ^ 128) - 128) * x[1] + acc
-                                acc = ((w[2] ^ 128) - 128) * x[2] + acc
-                                acc = ((w[3] ^ 128) - 128) * x[3] + acc
-                                w = ptr8(int(w) + 4)
-                                x = ptr8(int(x) + 4)
-                            stop += 3
-                            while int(w) < stop:
-                                acc = ((w[0] ^ 128) - 128) * x[0] + acc
+                                acc = ((w[0] ^ 128) - 128) * (x[0] - border) + acc
                                 w = ptr8(int(w) + 1)
                                 x = ptr8(int(x) + 1)
                         kx += run
                 cell += kernel_w * depth
                 iy += p[_P_DILATION_H]
                 ky -= 1
-            right = p[_P_SCALE + 3]
-            if p[_P_MODE]:
+            right = 32 - p[_P_SHIFT]
+            if p[_P_POWER_OF_TWO]:
                 if right:
                     acc = ((acc >> (right - 1)) + 1) >> 1
             else:
                 # round(acc * multiplier / 2^31): limbs of 17 and 15 bits times limbs of 15 and 16 bits, and
                 # the lowest bit of the multiplier apart, so that no product leaves 32 bits.
-                acc = acc << p[_P_SCALE + 2]
+                if right < 0:
+                    acc <<= 0 - right
                 high = acc >> 15
-                low = acc & 0x7FFF
-                upper = p[_P_SCALE]
-                lower = p[_P_SCALE + 1]
+                acc &= 0x7FFF
+                lower = p[_P_MULTIPLIER]
+                upper = lower >> 16
+                lower &= 0xFFFF
                 a = high * (lower >> 1)
-                b = low * upper
+                b = acc * upper
                 tail = ((a & 0x7FFF) << 1) + high * (lower & 1) + ((b & 0x7FFF) << 1)
-                tail = (tail + ((low * lower) >> 15) + 0x8000) >> 16
+                tail = (tail + ((acc * lower) >> 15) + 0x8000) >> 16
                 acc = high * upper + (b >> 15) + tail + (a >> 15)
-                if right:
+                if right > 0:
                     acc = (((acc + (acc >> 31)) >> (right - 1)) + 1) >> 1
             acc += p[_P_OUT_ZERO]
             if acc < p[_P_LOW]:
@@ -227,142 +227,87 @@ def dot_pairs(weights: ptr8, x: ptr8, scratch: ptr8, p: ptr32, s: ptr32, bias: i
 @micropython.viper
 def arithmetic(out: ptr8, x1: ptr8, x2: ptr8, p: ptr32):
     """count elements of ADD, SUB, MUL, MAXIMUM or MINIMUM, each operand with a stride of its own."""
-    x1 = ptr8(int(x1) + p[_P_X])
-    x2 = ptr8(int(x2) + p[_P_X2])
-    out = ptr8(int(out) + p[_P_OUT])
-    mode = p[_P_MODE]
-    count = p[_P_COUNT]
+    x1 = ptr8(int(x1) + p[_A_X1])
+    x2 = ptr8(int(x2) + p[_A_X2])
+    out = ptr8(int(out) + p[_A_OUT])
+    mode = p[_A_MODE]
+    count = p[_A_COUNT]
     while count:
-        first = x1[0] - p[_P_ZERO]
-        second = x2[0] - p[_P_ZERO2]
+        acc = x1[0] - p[_A_ZERO1]
+        second = x2[0] - p[_A_ZERO2]
         total = 0
-        step = 0
-        if mode == 2:
-            total = first * second
-            step = 2
-        if mode > 2:
-            total = first
-            if mode == 3 and second > first or mode == 4 and second < first:
-                total = second
-            step = 3
-        while step < 3:
-            acc = total
-            if step == 0:
-                acc = first << p[_P_LEFT_SHIFT]
-            if step == 1:
-                acc = second << p[_P_LEFT_SHIFT]
-            k = _P_SCALE + (step << 2)
-            right = p[k + 3]
-            acc = acc << p[k + 2]
+        k = _A_SCALES
+        if mode > 1:
+            k = _A_SCALES + 4
+            if mode == 2:
+                acc *= second
+            else:
+                k = _A_SCALES + 6
+                if mode == 3 and second > acc or mode == 4 and second < acc:
+                    acc = second
+        else:
+            acc <<= p[_A_LEFT_SHIFT]
+        while k < _A_SCALES + 6:
+            lower = p[k]
+            right = 32 - p[k + 1]
+            if right < 0:
+                acc <<= 0 - right
             high = acc >> 15
-            low = acc & 0x7FFF
-            upper = p[k]
-            lower = p[k + 1]
+            acc &= 0x7FFF
+            upper = lower >> 16
+            lower &= 0xFFFF
             a = high * (lower >> 1)
-            b = low * upper
+            b = acc * upper
             tail = ((a & 0x7FFF) << 1) + high * (lower & 1) + ((b & 0x7FFF) << 1)
-            tail = (tail + ((low * lower) >> 15) + 0x8000) >> 16
+            tail = (tail + ((acc * lower) >> 15) + 0x8000) >> 16
             acc = high * upper + (b >> 15) + tail + (a >> 15)
-            if right:
+            if right > 0:
                 acc = (((acc + (acc >> 31)) >> (right - 1)) + 1) >> 1
-            if step == 1:
+            k += 2
+            if k == _A_SCALES + 2:
+                total = acc
+                acc = second << p[_A_LEFT_SHIFT]
+            elif k == _A_SCALES + 4:
                 if mode:
                     acc = 0 - acc
                 acc += total
-            total = acc
-            step += 1
-        total += p[_P_OUT_ZERO]
-        if total < p[_P_LOW]:
-            total = p[_P_LOW]
-        if total > p[_P_HIGH]:
-            total = p[_P_HIGH]
-        out[0] = total
-        out = ptr8(int(out) + p[_P_OUT_STRIDE_X])
-        x1 = ptr8(int(x1) + p[_P_STRIDE1])
-        x2 = ptr8(int(x2) + p[_P_STRIDE2])
+        acc += p[_A_OUT_ZERO]
+        if acc < p[_A_LOW]:
+            acc = p[_A_LOW]
+        if acc > p[_A_HIGH]:
+            acc = p[_A_HIGH]
+        out[0] = acc
+        out = ptr8(int(out) + p[_A_OUT_STRIDE])
+        x1 = ptr8(int(x1) + p[_A_STRIDE1])
+        x2 = ptr8(int(x2) + p[_A_STRIDE2])
         count -= 1
 
 
 @micropython.viper
-def pool(out: ptr8, x: ptr8, p: ptr32):
-    """AVERAGE_POOL_2D (mode 0) or MAX_POOL_2D (mode 1) over the cells inside the image, all positions."""
-    channels = p[_P_CHANNELS]
-    in_w = p[_P_IN_W]
-    out = ptr8(int(out) + p[_P_OUT])
-    y = 0
-    while y < p[_P_OUT_H]:
-        top = y * p[_P_STRIDE_H] - p[_P_PAD_TOP]
-        bottom = top + p[_P_KERNEL_H]
-        if top < 0:
-            top = 0
-        if bottom > p[_P_IN_H]:
-            bottom = p[_P_IN_H]
-        column = 0
-        while column < p[_P_OUT_W]:
-            left = column * p[_P_STRIDE_W] - p[_P_PAD_LEFT]
-            right = left + p[_P_KERNEL_W]
-            if left < 0:
-                left = 0
-            if right > in_w:
-                right = in_w
-            count = (bottom - top) * (right - left)
-            channel = 0
-            while channel < channels:
-                total = 0
-                iy = top
-                while iy < bottom:
-                    cell = ptr8(int(x) + (p[_P_X] + (iy * in_w + left) * channels + channel))
-                    ix = left
-                    while ix < right:
-                        value = cell[0]
-                        if p[_P_MODE] == 0:
-                            total += value - 128
-                        else:
-                            if value > total:
-                                total = value
-                        cell = ptr8(int(cell) + channels)
-                        ix += 1
-                    iy += 1
-                if p[_P_MODE] == 0:
-                    if total > 0:
-                        total = 128 + (total + (count >> 1)) // count
-                    else:
-                        total = 128 - ((count >> 1) - total) // count
-                if total < p[_P_LOW]:
-                    total = p[_P_LOW]
-                if total > p[_P_HIGH]:
-                    total = p[_P_HIGH]
-                out[0] = total
-                out = ptr8(int(out) + 1)
-                channel += 1
-            column += 1
-        y += 1
-
-
-@micropython.viper
-def walk(out: ptr8, x: ptr8, p: ptr32, store: int) -> int:
-    """A four-dimensional strided walk: the sum of x, and out = x ^ mask where `store` is 1."""
+def walk(out: ptr8, x: ptr8, table: ptr8, p: ptr32, mode: int) -> int:
+    """A four-dimensional strided walk. Mode 0: the sum of x; 1: out = x ^ mask; 2: out = table[x] ^ mask."""
     total = 0
-    mask = p[_P_XOR]
+    table = ptr8(int(table) + p[_W_TABLE])
     n0 = 0
-    while n0 < p[_P_COUNTS]:
+    while n0 < p[_W_COUNTS]:
         n1 = 0
-        while n1 < p[_P_COUNTS + 1]:
+        while n1 < p[_W_COUNTS + 1]:
             n2 = 0
-            while n2 < p[_P_COUNTS + 2]:
-                source = p[_P_X] + n0 * p[_P_X_STRIDES] + n1 * p[_P_X_STRIDES + 1] + n2 * p[_P_X_STRIDES + 2]
-                target = p[_P_OUT] + n0 * p[_P_OUT_STRIDES] + n1 * p[_P_OUT_STRIDES + 1]
-                target += n2 * p[_P_OUT_STRIDES + 2]
-                a = ptr8(int(x) + source)
-                o = ptr8(int(out) + target)
-                count = p[_P_COUNTS + 3]
+            while n2 < p[_W_COUNTS + 2]:
+                source = n0 * p[_W_X_STRIDES] + n1 * p[_W_X_STRIDES + 1] + n2 * p[_W_X_STRIDES + 2]
+                target = n0 * p[_W_OUT_STRIDES] + n1 * p[_W_OUT_STRIDES + 1] + n2 * p[_W_OUT_STRIDES + 2]
+                a = ptr8(int(x) + (p[_W_X] + source))
+                o = ptr8(int(out) + (p[_W_OUT] + target))
+                count = p[_W_COUNTS + 3]
                 while count:
-                    if store:
-                        o[0] = a[0] ^ mask
-                        o = ptr8(int(o) + p[_P_OUT_STRIDES + 3])
-                    else:
-                        total += a[0]
-                    a = ptr8(int(a) + p[_P_X_STRIDES + 3])
+                    value = a[0]
+                    if mode:
+                        if mode == 2:
+                            value = table[value]
+                        o[0] = value ^ p[_W_MASK]
+                        o = ptr8(int(o) + p[_W_OUT_STRIDES + 3])
+                    total += value
+                    a = ptr8(int(a) + p[_W_X_STRIDES + 3])
                     count -= 1
                 n2 += 1
             n1 += 1
@@ -371,56 +316,12 @@ def walk(out: ptr8, x: ptr8, p: ptr32, store: int) -> int:
 
 
 @micropython.viper
-def lookup(out: ptr8, x: ptr8, table: ptr8, out_offset: int, x_offset: int, table_offset: int, count: int):
-    """out = table[x]: 256 two's complement entries, indexed by q + 128."""
-    out = ptr8(int(out) + out_offset)
-    x = ptr8(int(x) + x_offset)
-    table = ptr8(int(table) + table_offset)
-    index = 0
-    while index < count:
-        out[index] = table[x[index]] ^ 128
-        index += 1
-
-
-@micropython.viper
-def bits_row(source: ptr8, out: ptr8, s: ptr32, words: int, positive: int, negative: int) -> int:
-    """A BITS row as dense weights. BINARY (words = 0): bit 1 is positive, 0 negative; TERNARY: plane of
-    non-zeros, then `words` bytes on the plane of signs. Returns 0 for bits that must not be set."""
-    source = ptr8(int(source) + s[_S_POSITION])
-    out = ptr8(int(out) + s[_S_ROW])
-    cols = s[_S_COLS]
-    size = ((cols + 31) >> 5) << 5
-    index = 0
-    while index < size:
-        bit = (source[index >> 3] >> (index & 7)) & 1
-        weight = negative
-        if bit:
-            weight = positive
-        if words:
-            sign = (source[words + (index >> 3)] >> (index & 7)) & 1
-            weight = 0
-            if bit:
-                weight = positive
-                if sign:
-                    weight = negative
-            else:
-                if sign:
-                    return 0
-        if index < cols:
-            out[index] = weight
-        else:
-            if bit:
-                return 0
-        index += 1
-    return 1
-
-
-@micropython.viper
 def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
     """The next row of a stream: 1 done, 0 the buffer needs bytes, -1 bad stream.
 
-    Every layout but BITS, every coder. `entries` is the value map's table. After 0 the call is repeated: all
-    progress is in the state. A *stage* reads one symbol: -1 the flag of a bitmap, 0 a gap, 1 a value.
+    `entries` is the value map's table. After 0 the call is repeated: all progress is in the state. A *stage*
+    reads one symbol: -1 the flag of a bitmap, 0 a gap, 1 a value. Layout BITS is read as values of one bit, the
+    plane of signs after the plane of non-zeros, each filled up to whole words.
     """
     position = s[_S_POSITION]
     bits = s[_S_BITS]
@@ -432,6 +333,12 @@ def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
     row = ptr8(int(scratch) + s[_S_ROW])
     chances = ptr16(int(scratch) + s[_S_VALUE_TABLE])
     result = 1
+    words = cols
+    if layout == 3:
+        words = ((cols + 31) >> 5) << 5
+    end = words
+    if layout == 3 and s[_S_VALUE_BITS] == 2:
+        end += words
     if layout == 1 and column == 0:
         s[_S_KEPT] = 0
         if s[_S_FORM] == 0:
@@ -465,7 +372,7 @@ def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
                 break
             stage = 0
         else:
-            if column == cols:
+            if column == end:
                 break
             if layout == 2:
                 stage = -1
@@ -473,6 +380,8 @@ def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
             result = 0
             break
         value = 0
+        extra = 0
+        place = 0
         while stage < 2:
             if coder == 3:
                 shift = s[_S_GAP_BITS] & 7
@@ -491,21 +400,23 @@ def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
                         index = column - (s[_S_GAP_BITS] >> 3)
                         if index < 0:
                             index += cols
-                        extra = 0
-                        if index != column or s[_S_GAP_BITS] > 7:
-                            extra = row[index]
-                        if stage == 1:
-                            context = base
-                            if value:
-                                context += 3 + ((value >> 7) << 1) + (value >> 7)
-                            if extra:
-                                context += 1 + (extra >> 7)
-                        else:
+                        back = 0
+                        if s[_S_GAP_BITS] > 7:
+                            back = row[index]
+                        # of each neighbour the sign: 0 zero, 1 positive, 2 negative; for a flag, zero or not
+                        context = base
+                        length = 3
+                        if stage < 0:
                             depth = 1
                             context = base + 9
-                            if value:
-                                context += 2
-                            if extra:
+                            length = 2
+                        if value:
+                            context += length
+                            if value > 127 and length == 3:
+                                context += 3
+                        if back:
+                            context += 1
+                            if back > 127 and length == 3:
                                 context += 1
                     base = 0
                 length = 1
@@ -560,73 +471,70 @@ def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
                         bits |= source[position] << held
                     position += 1
                     held += 8
-                extra = 0
-                length = 1
-                if stage < 0:
-                    value = bits & 1
-                elif coder == 0:
-                    length = s[_S_GAP_BITS]
-                    if stage:
-                        length = s[_S_VALUE_BITS]
-                    value = bits & ((1 << length) - 1)
+                if extra:
+                    # raw bits below the class of a gap or a large value, sixteen at a time
+                    length = extra
+                    if length > 16:
+                        length = 16
+                    value |= (bits & ((1 << length) - 1)) << place
+                    place += length
+                    extra -= length
                 else:
-                    table = ptr8(int(scratch) + s[_S_GAP_TABLE + stage])
-                    if coder == 2:
-                        length = table[bits & 63]
-                        value = length >> 3
-                        length = length & 7
-                        if stage == 0:
-                            extra = value
-                            value = 1
-                        elif value > 15:
-                            extra = (value >> 2) - 2
-                            value = 4 + (value & 3)
+                    length = 1
+                    if stage < 0 or layout == 3:
+                        value = bits & 1
+                    elif coder == 0:
+                        length = s[_S_GAP_BITS]
+                        if stage:
+                            length = s[_S_VALUE_BITS]
+                        value = bits & ((1 << length) - 1)
                     else:
-                        index = (bits & 63) << 1
-                        length = table[index] | (table[index + 1] << 8)
-                        value = length >> 4
-                        length &= 15
-                        if length == 0:
-                            # A code longer than six bits, bit by bit: counts of each length follow the table.
-                            code = 0
-                            first = 0
-                            index = 0
-                            count = 0
-                            while length < 15:
-                                code = (code << 1) | ((bits >> length) & 1)
-                                length += 1
-                                count = table[126 + (length << 1)] | (table[127 + (length << 1)] << 8)
-                                if code - first < count:
-                                    break
-                                index += count
-                                first = (first + count) << 1
+                        table = ptr8(int(scratch) + s[_S_GAP_TABLE + stage])
+                        index = bits & 63
+                        if coder == 2:
+                            length = table[index]
+                            value = length >> 3
+                            length = length & 7
+                            if stage == 0:
+                                extra = value
+                                value = 1
+                            elif value > 15:
+                                extra = (value >> 2) - 2
+                                value = 4 + (value & 3)
+                            value <<= extra
+                            place = 0
+                        else:
+                            index <<= 1
+                            length = table[index] | (table[index + 1] << 8)
+                            value = length >> 4
+                            length &= 15
+                            if length == 0:
+                                # a longer code, bit by bit: the counts of each length follow the table
+                                code = 0
+                                first = 0
+                                index = 0
                                 count = 0
-                            if count:
-                                table = ptr8(int(scratch) + s[_S_SYMBOLS + stage])
-                                value = table[index + code - first]
-                            else:
-                                length = 0
+                                while length < 15:
+                                    code = (code << 1) | ((bits >> length) & 1)
+                                    length += 1
+                                    count = table[126 + (length << 1)] | (table[127 + (length << 1)] << 8)
+                                    if code - first < count:
+                                        break
+                                    index += count
+                                    first = (first + count) << 1
+                                    count = 0
+                                if count:
+                                    table = ptr8(int(scratch) + s[_S_SYMBOLS + stage])
+                                    value = table[index + code - first]
+                                else:
+                                    length = 0
                     if length == 0:
                         result = -1
                         break
                 bits >>= length
                 held -= length
-                index = 0
-                value <<= extra
-                while extra:
-                    while held <= 22:
-                        if position < s[_S_LIMIT]:
-                            bits |= source[position] << held
-                        position += 1
-                        held += 8
-                    length = extra
-                    if length > 16:
-                        length = 16
-                    value |= (bits & ((1 << length) - 1)) << index
-                    bits >>= length
-                    held -= length
-                    index += length
-                    extra -= length
+                if extra:
+                    continue
                 if stage == 0 and coder == 2:
                     value -= 1
             if stage < 0:
@@ -642,8 +550,11 @@ def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
             if value >= s[_S_VALUE_COUNT]:
                 result = -1
                 break
+            place = value
             index = s[_S_MAP]
             if index == 0:
+                if column >= words:
+                    value <<= 1
                 value = entries[value]
             elif index == 2:
                 value = (value >> 1) ^ (0 - (value & 1))
@@ -654,18 +565,28 @@ def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
                 else:
                     value |= 0 - index
             value &= 255
+            index = column
+            if column >= words:
+                index -= words
             if layout == 1:
                 s[_S_WEIGHT] = value
                 s[_S_NEXT] = s[_S_NEXT] + 1
                 s[_S_PENDING] = 1
                 s[_S_ENTRIES] = s[_S_ENTRIES] - 1
-            else:
-                row[column] = value
+            elif index >= cols:
+                if place:  # a bit behind the last column of a word
+                    result = -1
+            elif column < words:
+                row[index] = value
+            elif place:
+                if row[index] == 0:  # the sign of a zero
+                    result = -1
+                row[index] = value
         if layout != 1:
             column += 1
     if result == 1:
         column = 0
-        if layout == 1:
+        if s[_S_PENDING]:
             s[_S_NEXT] = s[_S_NEXT] - cols
     s[_S_POSITION] = position
     s[_S_BITS] = bits

@@ -6,45 +6,55 @@ lines of what takes limbs in viper. See kernels.py for what each function does.
 
 from micropython import const
 
-_P_ROW = const(0)
-_P_X = const(1)
-_P_OUT = const(2)
-_P_OUT_STRIDE_X = const(3)
-_P_OUT_STRIDE_Y = const(4)
-_P_Y_START = const(5)
-_P_Y_STOP = const(6)
-_P_OUT_W = const(7)
-_P_STRIDE_H = const(8)
-_P_STRIDE_W = const(9)
-_P_PAD_TOP = const(10)
-_P_PAD_LEFT = const(11)
-_P_KERNEL_H = const(12)
-_P_KERNEL_W = const(13)
-_P_DILATION_H = const(14)
-_P_DILATION_W = const(15)
-_P_IN_H = const(16)
-_P_IN_W = const(17)
-_P_DEPTH = const(18)
-_P_PIXEL = const(19)
-_P_ZERO = const(20)
-_P_OUT_ZERO = const(21)
-_P_LOW = const(22)
-_P_HIGH = const(23)
-_P_MODE = const(24)
-_P_SCALE = const(25)
-_P_X2 = const(5)
-_P_STRIDE1 = const(6)
-_P_STRIDE2 = const(7)
-_P_COUNT = const(8)
-_P_ZERO2 = const(9)
-_P_LEFT_SHIFT = const(10)
-_P_COUNTS = const(3)
-_P_OUT_STRIDES = const(7)
-_P_X_STRIDES = const(11)
-_P_XOR = const(15)
-_P_OUT_H = const(18)
-_P_CHANNELS = const(19)
-
+_P_ZERO = const(0)
+_P_OUT_ZERO = const(1)
+_P_LOW = const(2)
+_P_HIGH = const(3)
+_P_KERNEL_H = const(4)
+_P_KERNEL_W = const(5)
+_P_STRIDE_H = const(6)
+_P_STRIDE_W = const(7)
+_P_PAD_TOP = const(8)
+_P_PAD_LEFT = const(9)
+_P_DILATION_H = const(13)
+_P_DILATION_W = const(14)
+_P_ROW = const(15)
+_P_X = const(16)
+_P_OUT = const(17)
+_P_OUT_STRIDE_X = const(18)
+_P_OUT_STRIDE_Y = const(19)
+_P_Y_START = const(20)
+_P_Y_STOP = const(21)
+_P_OUT_W = const(22)
+_P_IN_H = const(23)
+_P_IN_W = const(24)
+_P_DEPTH = const(25)
+_P_PIXEL = const(26)
+_P_POWER_OF_TWO = const(27)
+_P_MULTIPLIER = const(28)
+_P_SHIFT = const(29)
+_A_ZERO1 = const(0)
+_A_ZERO2 = const(1)
+_A_OUT_ZERO = const(2)
+_A_SCALES = const(3)
+_A_LEFT_SHIFT = const(9)
+_A_LOW = const(10)
+_A_HIGH = const(11)
+_A_MODE = const(12)
+_A_OUT = const(13)
+_A_OUT_STRIDE = const(14)
+_A_X1 = const(15)
+_A_STRIDE1 = const(16)
+_A_X2 = const(17)
+_A_STRIDE2 = const(18)
+_A_COUNT = const(19)
+_W_OUT = const(0)
+_W_X = const(1)
+_W_MASK = const(2)
+_W_TABLE = const(3)
+_W_COUNTS = const(4)
+_W_OUT_STRIDES = const(8)
+_W_X_STRIDES = const(12)
 _S_POSITION = const(0)
 _S_LIMIT = const(1)
 _S_SAFE = const(2)
@@ -72,14 +82,14 @@ _S_MAX_ENTRIES = const(24)
 _S_FORM = const(25)
 
 
-def _scaled(acc, p, at):
-    acc = ((acc << p[at + 2]) * (p[at] << 16 | p[at + 1]) + 0x40000000) >> 31
-    right = p[at + 3]
-    return (acc - (acc < 0) >> right - 1) + 1 >> 1 if right else acc
+def _scaled(acc, multiplier, shift):
+    right = 32 - shift
+    acc = ((acc << max(-right, 0)) * multiplier + 0x40000000) >> 31
+    return (acc - (acc < 0) >> right - 1) + 1 >> 1 if right > 0 else acc
 
 
-def _clamped(value, p):
-    return min(max(value + p[_P_OUT_ZERO], p[_P_LOW]), p[_P_HIGH])
+def _clamped(value, p, at):
+    return min(max(value, p[at]), p[at + 1])
 
 
 def convolve(w, x, out, p, bias):
@@ -97,12 +107,13 @@ def convolve(w, x, out, p, bias):
                         for index in range(depth):
                             acc += ((w[row + index] ^ 128) - 128) * (x[cell + index] - p[_P_ZERO])
                     row += depth
-            if p[_P_MODE]:
-                right = p[_P_SCALE + 3]
+            if p[_P_POWER_OF_TWO]:
+                right = 32 - p[_P_SHIFT]
                 acc = (acc >> right - 1) + 1 >> 1 if right else acc
             else:
-                acc = _scaled(acc, p, _P_SCALE)
-            out[p[_P_OUT] + y * p[_P_OUT_STRIDE_Y] + column * p[_P_OUT_STRIDE_X]] = _clamped(acc, p)
+                acc = _scaled(acc, p[_P_MULTIPLIER], p[_P_SHIFT])
+            target = p[_P_OUT] + y * p[_P_OUT_STRIDE_Y] + column * p[_P_OUT_STRIDE_X]
+            out[target] = _clamped(acc + p[_P_OUT_ZERO], p, _P_LOW)
 
 
 def dot_pairs(weights, x, scratch, p, s, bias, count):
@@ -114,86 +125,40 @@ def dot_pairs(weights, x, scratch, p, s, bias, count):
 
 
 def arithmetic(out, x1, x2, p):
-    mode = p[_P_MODE]
-    for index in range(p[_P_COUNT]):
-        first = x1[p[_P_X] + index * p[_P_STRIDE1]] - p[_P_ZERO]
-        second = x2[p[_P_X2] + index * p[_P_STRIDE2]] - p[_P_ZERO2]
+    mode = p[_A_MODE]
+    scales = [(p[at], p[at + 1]) for at in (3, 5, 7)]
+    for index in range(p[_A_COUNT]):
+        first = x1[p[_A_X1] + index * p[_A_STRIDE1]] - p[_A_ZERO1]
+        second = x2[p[_A_X2] + index * p[_A_STRIDE2]] - p[_A_ZERO2]
         if mode < 2:
-            first = _scaled(first << p[_P_LEFT_SHIFT], p, _P_SCALE)
-            second = _scaled(second << p[_P_LEFT_SHIFT], p, _P_SCALE + 4)
-            first = _scaled(first - second if mode else first + second, p, _P_SCALE + 8)
+            first = _scaled(first << p[_A_LEFT_SHIFT], *scales[0])
+            second = _scaled(second << p[_A_LEFT_SHIFT], *scales[1])
+            first = _scaled(first - second if mode else first + second, *scales[2])
         elif mode == 2:
-            first = _scaled(first * second, p, _P_SCALE + 8)
+            first = _scaled(first * second, *scales[2])
         elif (second > first) == (mode == 3):
             first = second
-        out[p[_P_OUT] + index * p[_P_OUT_STRIDE_X]] = _clamped(first, p)
+        out[p[_A_OUT] + index * p[_A_OUT_STRIDE]] = _clamped(first + p[_A_OUT_ZERO], p, _A_LOW)
 
 
-def pool(out, x, p):
-    target = p[_P_OUT]
-    channels = p[_P_CHANNELS]
-    for y in range(p[_P_OUT_H]):
-        top = y * p[_P_STRIDE_H] - p[_P_PAD_TOP]
-        rows = range(max(top, 0), min(top + p[_P_KERNEL_H], p[_P_IN_H]))
-        for column in range(p[_P_OUT_W]):
-            left = column * p[_P_STRIDE_W] - p[_P_PAD_LEFT]
-            columns = range(max(left, 0), min(left + p[_P_KERNEL_W], p[_P_IN_W]))
-            for channel in range(channels):
-                total = largest = count = 0
-                for iy in rows:
-                    for ix in columns:
-                        value = x[p[_P_X] + (iy * p[_P_IN_W] + ix) * channels + channel]
-                        total += value - 128
-                        largest = max(largest, value)
-                        count += 1
-                if not p[_P_MODE]:
-                    half = count >> 1
-                    largest = 128 + ((total + half) // count if total > 0 else -((half - total) // count))
-                out[target] = min(max(largest, p[_P_LOW]), p[_P_HIGH])
-                target += 1
-
-
-def walk(out, x, p, store):
+def walk(out, x, table, p, mode):
     total = 0
-    for n0 in range(p[_P_COUNTS]):
-        for n1 in range(p[_P_COUNTS + 1]):
-            for n2 in range(p[_P_COUNTS + 2]):
-                source = p[_P_X] + n0 * p[_P_X_STRIDES] + n1 * p[_P_X_STRIDES + 1] + n2 * p[_P_X_STRIDES + 2]
-                target = p[_P_OUT] + n0 * p[_P_OUT_STRIDES] + n1 * p[_P_OUT_STRIDES + 1]
-                target += n2 * p[_P_OUT_STRIDES + 2]
-                for _ in range(p[_P_COUNTS + 3]):
-                    if store:
-                        out[target] = x[source] ^ p[_P_XOR]
-                        target += p[_P_OUT_STRIDES + 3]
-                    else:
-                        total += x[source]
-                    source += p[_P_X_STRIDES + 3]
+    for n0 in range(p[_W_COUNTS]):
+        for n1 in range(p[_W_COUNTS + 1]):
+            for n2 in range(p[_W_COUNTS + 2]):
+                source = p[_W_X] + n0 * p[_W_X_STRIDES] + n1 * p[_W_X_STRIDES + 1] + n2 * p[_W_X_STRIDES + 2]
+                target = p[_W_OUT] + n0 * p[_W_OUT_STRIDES] + n1 * p[_W_OUT_STRIDES + 1]
+                target += n2 * p[_W_OUT_STRIDES + 2]
+                for _ in range(p[_W_COUNTS + 3]):
+                    value = x[source]
+                    if mode:
+                        if mode == 2:
+                            value = table[p[_W_TABLE] + value]
+                        out[target] = value ^ p[_W_MASK]
+                        target += p[_W_OUT_STRIDES + 3]
+                    total += value
+                    source += p[_W_X_STRIDES + 3]
     return total
-
-
-def lookup(out, x, table, out_offset, x_offset, table_offset, count):
-    for index in range(count):
-        out[out_offset + index] = table[table_offset + x[x_offset + index]] ^ 128
-
-
-def bits_row(source, out, s, words, positive, negative):
-    cols = s[_S_COLS]
-    for index in range((cols + 31 >> 5) << 5):
-        at = s[_S_POSITION] + (index >> 3)
-        bit = source[at] >> (index & 7) & 1
-        sign = not bit
-        weight = bit
-        if words:
-            sign = source[at + words] >> (index & 7) & 1
-            if sign > bit:
-                return 0
-        else:
-            weight = 1
-        if index < cols:
-            out[s[_S_ROW] + index] = (negative if sign else positive) if weight else 0
-        elif bit:
-            return 0
-    return 1
 
 
 def _fill(source, s):
@@ -273,7 +238,7 @@ def _symbol(source, scratch, s, stage):
     coder = s[_S_CODER]
     if coder == 3:
         return _range_symbol(source, scratch, s, stage)
-    if stage < 0:
+    if stage < 0 or s[_S_LAYOUT] == 3:
         return _take(source, s, 1)
     if coder == 0:
         return _take(source, s, s[_S_VALUE_BITS] if stage else s[_S_GAP_BITS])
@@ -322,9 +287,13 @@ def _weight(s, entries, value):
 
 
 def decode(source, scratch, entries, s):
-    sparse = s[_S_LAYOUT] == 1
-    cols = s[_S_COLS]
+    layout = s[_S_LAYOUT]
+    sparse = layout == 1
+    cols = words = s[_S_COLS]
     row = s[_S_ROW]
+    if layout == 3:
+        words = (cols + 31 >> 5) << 5
+    end = words * s[_S_VALUE_BITS] if layout == 3 else cols
     if sparse and not s[_S_COLUMN]:
         s[_S_COLUMN] = 1
         s[_S_KEPT] = 0
@@ -353,7 +322,7 @@ def decode(source, scratch, entries, s):
                 s[_S_PENDING] = 0
             if not s[_S_ENTRIES]:
                 break
-        elif s[_S_COLUMN] == cols:
+        elif s[_S_COLUMN] == end:
             break
         if s[_S_POSITION] > s[_S_SAFE]:
             return 0
@@ -363,19 +332,29 @@ def decode(source, scratch, entries, s):
             if gap < 0:
                 return -1
             s[_S_NEXT] += gap + 1
-        if s[_S_LAYOUT] != 2 or _symbol(source, scratch, s, -1):
+        column = s[_S_COLUMN]
+        if layout != 2 or _symbol(source, scratch, s, -1):
             value = _symbol(source, scratch, s, 1)
             if not 0 <= value < s[_S_VALUE_COUNT]:
                 return -1
-            weight = _weight(s, entries, value)
+            weight = _weight(s, entries, value << (column >= words and not sparse))
         if sparse:
             s[_S_WEIGHT] = weight
             s[_S_PENDING] = 1
             s[_S_ENTRIES] -= 1
         else:
-            scratch[row + s[_S_COLUMN]] = weight
-            s[_S_COLUMN] += 1
+            s[_S_COLUMN] = column + 1
+            at = row + column % words
+            if column % words >= cols:
+                if value:
+                    return -1
+            elif column < words:
+                scratch[at] = weight
+            elif value:
+                if not scratch[at]:
+                    return -1
+                scratch[at] = weight
     s[_S_COLUMN] = 0
-    if sparse:
+    if s[_S_PENDING]:
         s[_S_NEXT] -= cols
     return 1

@@ -172,6 +172,7 @@ _T_SHAPE = const(2)  # four of them, NHWC
 _T_FLAGS = const(6)
 _T_SIZE = const(7)
 
+_ATTRIBUTE_ROOM = const(32)  # attributes, behind them what the interpreter adds for a kernel
 _PIECE_BYTES = const(256)
 _WINDOW_LIMIT = const(65535)
 _SHIFT_MIN = const(-31)
@@ -547,7 +548,7 @@ class Program:
             if self.tensors[index * _T_SIZE + _T_FLAGS]:
                 ready[index] |= 1
         head = None
-        scratch = 0
+        scratch = largest = 0
         for index in range(len(self.operators)):
             operator = Operator()
             self.at = self.operators[index]
@@ -564,13 +565,22 @@ class Program:
             if needed > self.scratch_bytes:
                 fail(_ERROR_SCRATCH_TOO_SMALL, "operator %d: %d bytes" % (index, needed))
             scratch = needed
+            largest = max(largest, needed)
             head = operator if not head and operator.schedule >= _SCHEDULE_FUSED_DEPTHWISE else None
             if head:
                 placed[output] = 0
+        # Both sizes are exact, so that no file can ask for more RAM than it uses.
+        if largest != self.scratch_bytes:
+            fail(_ERROR_BAD_CONSTANT, "byte 24")
+        largest = 0
         for index in range(count):
             at = index * _T_SIZE
-            if placed[index] and self.tensors[at] + self.tensors[at + _T_BYTES] > self.arena_bytes:
+            end = placed[index] and self.tensors[at] + self.tensors[at + _T_BYTES]
+            if end > self.arena_bytes:
                 fail(_ERROR_ARENA_TOO_SMALL, "tensor %d" % index)
+            largest = max(largest, end)
+        if largest + 3 & ~3 != self.arena_bytes:
+            fail(_ERROR_BAD_TENSOR, "byte 20")
         for index, port in enumerate(self.outputs):
             if not ready[port[0]] & 1:
                 fail(_ERROR_BAD_PORT, "output %d" % index)
@@ -581,7 +591,7 @@ class Operator:
     its index + 1, 0 for none."""
 
     def __init__(self):
-        self.attributes = array("i", bytes(4 * _MAX_OPERATOR_ATTRIBUTES))
+        self.attributes = array("i", bytes(4 * _ATTRIBUTE_ROOM))
 
     def read(self, program):
         """Read the operator at hand."""

@@ -175,14 +175,7 @@ def row_bytes(f, in_file, pairs):
     layout = f[_F_LAYOUT]
     if layout == _LAYOUT_SPARSE:
         return 0 if pairs else max(0, f[_F_COLS] - 3 * f[_F_MAX_ENTRIES])
-    if layout == _LAYOUT_BITS:
-        return f[_F_COLS] + (_plane_bytes(f) if in_file else 0)
-    return f[_F_COLS] if in_file and _is_raw(f) else 0
-
-
-def _plane_bytes(f):
-    """Bytes of a BITS row in the file."""
-    return (f[_F_COLS] + 31 >> 5) * 4 * f[_F_VALUE_BITS]
+    return f[_F_COLS] if layout == _LAYOUT_BITS or (in_file and _is_raw(f)) else 0
 
 
 class Stream:
@@ -191,7 +184,7 @@ class Stream:
 
     def __init__(self, source, kernels, scratch, window_bytes):
         self._source = source
-        self._kernels = kernels
+        self.kernels = kernels
         self._scratch = scratch
         self.state = array("i", bytes(4 * _S_SIZE))
         self._window = source.data
@@ -230,9 +223,6 @@ class Stream:
                 if self._end - at < 2 or any(self._source.read(at, 2)):
                     _bad("padding of the magnitudes")
                 at += 2
-            if in_file:
-                narrow -= _plane_bytes(f)
-                self._planes = narrow
         elif coder == _CODER_RANGE:
             s[_S_VALUE_TABLE] = wide
             wide += 2 * _chances(f)
@@ -254,10 +244,8 @@ class Stream:
                     at = self._table(at, count, wide, narrow)
                     wide += _HUFFMAN_TABLE_BYTES
         self._start = at
-        per_row = _plane_bytes(f) if layout == _LAYOUT_BITS else cols
-        if (self._raw or layout == _LAYOUT_BITS) and self._end - at != f[_F_ROWS] * per_row:
+        if self._raw and self._end - at != f[_F_ROWS] * cols:
             _bad("length of the payload")
-        self._row_bytes = per_row
         self.rewind()
         return wide, narrow
 
@@ -290,7 +278,7 @@ class Stream:
             s[_S_MAP] = 2 if limit else 1
             limit = limit or 1 << bits
         else:
-            self.entries = _LOG2_WEIGHTS
+            self.entries = _LOG2_WEIGHTS if kind == _MAP_LOG2 else b"\xff\x01"
         if not s[_S_MAP]:
             limit = min(limit or 256, len(self.entries))
         s[_S_VALUE_COUNT] = limit
@@ -360,13 +348,14 @@ class Stream:
         s[_S_SAFE] = _ALL
         self._next = self._start
         if self._raw:
-            self.row = self.row if self.buffer is self._scratch else self._start - self._row_bytes
-        elif s[_S_LAYOUT] != _LAYOUT_BITS:
-            if self._source.data is None:
-                s[_S_POSITION] = s[_S_LIMIT] = 0
-                self._fill()
-            if s[_S_CODER] == _CODER_RANGE:
-                self._start_range()
+            if self.buffer is not self._scratch:
+                self.row = self._start - s[_S_COLS]
+            return
+        if self._source.data is None:
+            s[_S_POSITION] = s[_S_LIMIT] = 0
+            self._fill()
+        if s[_S_CODER] == _CODER_RANGE:
+            self._start_range()
 
     def _start_range(self):
         s = self.state
@@ -406,20 +395,16 @@ class Stream:
     def next_row(self):
         """Make the next row; returns its number of pairs."""
         s = self.state
-        kernels = self._kernels
         self._left -= 1
         if self._raw:
             if self.buffer is self._scratch:
-                self._source.readinto(self._next, self.buffer[self.row : self.row + self._row_bytes])
-                self._next += self._row_bytes
+                self._source.readinto(self._next, self.buffer[self.row : self.row + s[_S_COLS]])
+                self._next += s[_S_COLS]
             else:
-                self.row += self._row_bytes
-            return 0
-        if s[_S_LAYOUT] == _LAYOUT_BITS:
-            self._bits_row()
+                self.row += s[_S_COLS]
             return 0
         while True:
-            result = kernels.decode(self._window, self._scratch, self.entries, s)
+            result = self.kernels.decode(self._window, self._scratch, self.entries, s)
             if result:
                 break
             self._fill()
@@ -433,21 +418,3 @@ class Stream:
         if not result or (not self._left and (s[_S_ENTRIES] or s[_S_PENDING] or s[_S_SAFE] != _ALL)):
             _bad("row %d" % (self._fields[_F_ROWS] - 1 - self._left))
         return s[_S_KEPT]
-
-    def _bits_row(self):
-        s = self.state
-        source = self._window
-        size = self._row_bytes
-        if self.buffer is not source and self._source.data is None:
-            source = self._scratch
-            self._source.readinto(self._next, source[self._planes : self._planes + size])
-            s[_S_POSITION] = self._planes
-        ternary = self._fields[_F_MAP] == _MAP_TERNARY
-        positive, negative = (self.entries[1], self.entries[2]) if ternary else (1, 255)
-        if not self._kernels.bits_row(
-            source, self._scratch, s, size >> 1 if ternary else 0, positive, negative
-        ):
-            _bad("unused bits")
-        self._next += size
-        if self._source.data is not None:
-            s[_S_POSITION] = s[_S_POSITION] + size
