@@ -15,8 +15,8 @@ OPSET = 17
 def import_module(module: Any, example: Any) -> Model:
     """The float ``Model`` of a ``torch.nn.Module``.
 
-    example: one input tensor, or a tuple of them, float32 with a batch dimension of 1. The module is exported in
-    evaluation mode and left in the mode it was in. Raises ``UsageError`` where PyTorch or ONNX is missing,
+    example: one input tensor, or a tuple of them, float32 with a batch dimension of 1. The module is exported
+    in evaluation mode and left in the mode it was in. Raises ``UsageError`` where PyTorch or ONNX is missing,
     ``ImportRefused`` where the module cannot be exported or uses what Thimble does not support.
     """
     try:

@@ -2,8 +2,8 @@
 
 A float32 file becomes a float model, a QDQ file (QuantizeLinear and DequantizeLinear around int8 or uint8
 activations) an integer model with the same scales. Activations that ONNX counts N, C, H, W are stored
-N, H, W, C; ``metadata["channels_first"]`` lists the ports whose originals have channels first. Anything that is
-not supported raises ``ImportRefused``, which names the node, its position and what is supported.
+N, H, W, C; ``metadata["channels_first"]`` lists the ports whose originals have channels first. Anything that
+is not supported raises ``ImportRefused``, which names the node, its position and what is supported.
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ def _build(source: SourceModel) -> Model:
         _convert(graph, node)
     for port in source.outputs:
         _add_output(graph, port)
-    if not any(node.kind == "QuantizeLinear" for node in source.nodes):
-        return graph.model
-    return quantised.integer_model(graph.model)
+    return quantised.integer_model(graph.model) if graph.is_quantised else graph.model
 
 
 def _convert(graph: Graph, node: SourceNode) -> None:
@@ -154,7 +152,7 @@ def _add_input(graph: Graph, port: SourcePort) -> None:
         stored = (1, *stored)
     index = graph.add_tensor(port.name, stored)
     graph.set_named_value(port.name, Value(index, shape, layout.stored_as(shape, order)))
-    flags = PortFlag.FLOAT if port.dtype == "float32" else PortFlag(0)
+    flags = PortFlag.FLOAT if graph.is_quantised and port.dtype == "float32" else PortFlag(0)
     if stored != shape and not layout.is_contiguous(layout.stored_as(shape, order)):
         _note_channels_first(graph.model, "inputs", len(graph.model.inputs))
     graph.model.inputs.append(Port(index, port.name, flags=flags))
@@ -197,5 +195,5 @@ def _add_output(graph: Graph, port: SourcePort) -> None:
     index = graph.arranged(value, order)
     if index in [other.tensor for other in graph.model.inputs]:
         raise ImportRefused(f"the model output '{port.name}' is a model input")
-    flags = PortFlag.FLOAT if port.dtype == "float32" else PortFlag(0)
+    flags = PortFlag.FLOAT if graph.is_quantised and port.dtype == "float32" else PortFlag(0)
     graph.model.outputs.append(Port(index, port.name, flags=flags))

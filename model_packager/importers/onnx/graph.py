@@ -34,12 +34,13 @@ class QuantisedConstant:
 
 
 class Graph:
-    """`model` grows as float operators are added. ``constants`` holds every tensor that is known now,
-    ``quantised`` those of them that DequantizeLinear made."""
+    """`model` grows as float operators are added; `is_quantised` says that it is to become an integer model.
+    ``constants`` holds every tensor that is known now, ``quantised`` those that DequantizeLinear made."""
 
     def __init__(self, source: SourceModel) -> None:
         self.source = source
         self.opset = source.opset
+        self.is_quantised = any(node.kind == "QuantizeLinear" for node in source.nodes)
         self.model = Model()
         self.constants: dict[str, Array] = dict(source.constants)
         self.quantised: dict[str, QuantisedConstant] = {}
@@ -236,7 +237,7 @@ class Graph:
         return self.arranged(value, layout.channels_last(len(value.shape)), stored), height, width, channels
 
     def in_memory_order(self, value: Value, values: Array) -> Array:
-        """A constant, broadcast to the activation's shape, in the order of the model's tensor: (elements,)."""
+        """A constant, broadcast to an activation's shape, in the order of the model's tensor: (elements,)."""
         flat = np.broadcast_to(values, value.shape).reshape(-1)
         stored = np.empty_like(flat)
         stored[layout.memory_positions(value.factors)] = flat

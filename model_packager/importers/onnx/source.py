@@ -135,6 +135,9 @@ def _sentence(error: Exception) -> str:
 def _node(onnx: ModuleType, index: int, node: Any) -> SourceNode:
     kind = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
     result = SourceNode(index, kind, node.name, list(node.input), list(node.output))
+    names = [kind, node.name, *node.input, *node.output, *(attribute.name for attribute in node.attribute)]
+    if not all(isinstance(name, str) for name in names):  # protobuf gives bytes for what is not UTF-8
+        raise ImportRefused(f"node {index} has names that are not text: the file is damaged")
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.TENSOR:
             result.attributes[attribute.name] = read_tensor(onnx, attribute.t)
