@@ -304,7 +304,7 @@ class Client:
         chunk_bytes = self.hello.max_payload - struct.calcsize(table.struct_format(table.DATA_REQUEST))
         first_offset = offset
         while offset < len(file):
-            offset = self.data(offset, file[offset : offset + chunk_bytes])
+            offset = _advanced(offset, self.data(offset, file[offset : offset + chunk_bytes]))
             if progress is not None:
                 progress(offset, len(file))
         sent_s = time.monotonic() - started
@@ -319,7 +319,8 @@ class Client:
         offset = 0
         while offset < len(data):
             fixed = pack(table.SET_INPUT_REQUEST, offset=offset, input=index)
-            offset = _next_offset(self.request(Message.SET_INPUT, fixed + data[offset : offset + room]))
+            reply = self.request(Message.SET_INPUT, fixed + data[offset : offset + room])
+            offset = _advanced(offset, _next_offset(reply))
 
     def run(self) -> int:
         """One inference on the inputs that were set; microseconds by the device's clock."""
@@ -390,6 +391,13 @@ def _model_state(value: int) -> table.ModelState:
         return table.ModelState(value)
     except ValueError as error:
         raise DeviceError(f"the device gave the unknown model state {value}") from error
+
+
+def _advanced(before: int, after: int) -> int:
+    """`after`, which must lie behind `before`: a device that takes nothing would keep us here for ever."""
+    if after <= before:
+        raise DeviceError(f"the device was sent offset {before} and asks for offset {after}")
+    return after
 
 
 def _next_offset(reply: bytes) -> int:

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tty
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -67,6 +66,10 @@ class ServerProcess:
             self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         else:
             raise UsageError(f"no server runs on {target!r}; there are {', '.join(TARGETS)}")
+        try:
+            import tty
+        except ImportError as error:
+            raise UsageError("this operating system has no pseudo-terminals to run a server on") from error
         self._storage = storage
         self._errors: IO[bytes] = tempfile.TemporaryFile()
         self._master, self._slave = os.openpty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 import zlib
@@ -12,6 +13,7 @@ import numpy as np
 from model_packager import container, reference
 from model_packager import format_table as table
 from model_packager.format_table import ErrorCode
+from model_packager.model import Model
 from model_packager.pack import pack
 from tests.random_networks import NetworkBuilder
 
@@ -46,16 +48,21 @@ def two_port_model(seed: int = 5) -> bytes:
     return pack(builder.model).data
 
 
+@functools.lru_cache(maxsize=64)
+def _loaded(file: bytes) -> Model:
+    return container.load(file)
+
+
 def random_inputs(file: bytes, seed: int) -> list[bytes]:
     """Random bytes for every input of a packed model."""
-    model = container.load(file)
+    model = _loaded(file)
     random = np.random.default_rng(seed)
     return [random.bytes(model.tensors[port.tensor].size_bytes) for port in model.inputs]
 
 
 def expected_outputs(file: bytes, inputs: list[bytes]) -> list[bytes]:
     """What the reference executor gives for inputs as bytes."""
-    model = container.load(file)
+    model = _loaded(file)
     shapes = [model.tensors[port.tensor].shape for port in model.inputs]
     arrays = [np.frombuffer(data, np.int8).reshape(shape) for data, shape in zip(inputs, shapes, strict=True)]
     return [output.tobytes() for output in reference.run(model, arrays)]

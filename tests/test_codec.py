@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import zlib
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host_tools import codec
+from host_tools.exit_codes import ExitCode
 from model_packager import format_table as table
 
 VALID = valid_frames()
@@ -194,6 +196,20 @@ def test_frame_reader_largest_frame_with_every_byte_escaped_arrives() -> None:
     on_wire = codec.encode(frame)
     assert codec.MAX_FRAME_BYTES - 8 <= len(on_wire) <= codec.MAX_FRAME_BYTES
     assert codec.FrameReader().feed(on_wire) == [frame]
+
+
+def test_protocol_document_example_is_the_frame_that_it_explains(repository: Path) -> None:
+    text = (repository / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
+    block = next(part for part in text.split("```")[1::2] if "message id: HELLO" in part)
+    shown = bytes.fromhex("".join(line.split("  ")[0] for line in block.strip().splitlines()))
+    payload = codec.pack(table.HELLO_REQUEST, protocol_version=1, max_payload=4096, session=0x12345678)
+    assert shown == codec.encode(codec.Frame(table.Message.HELLO, 0, payload))
+
+
+def test_protocol_document_lists_the_exit_codes(repository: Path) -> None:
+    text = (repository / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \|", text.partition("## 5.")[2], re.MULTILINE)
+    assert [int(row) for row in rows] == [int(code) for code in ExitCode]
 
 
 def test_encode_payload_too_long_raises() -> None:

@@ -499,6 +499,18 @@ def test_client_other_protocol_version_is_refused(start: Callable[[], Any]) -> N
         Client(LoopbackTransport(newer))
 
 
+def test_client_device_that_takes_no_data_is_an_error(start: Callable[[], Any], model: bytes) -> None:
+    server = start()
+
+    def stubborn(line: bytes) -> bytes:
+        (frame,) = FrameReader().feed(server.handle(line))
+        taken = frame.message == Message.DATA | 128
+        return encode(Frame(frame.message, frame.sequence, bytes(4) if taken else frame.payload))
+
+    with pytest.raises(DeviceError, match="was sent offset 0 and asks for offset 0"):
+        Client(LoopbackTransport(stubborn)).deploy(model)
+
+
 # ------------------------------------------------------------------------------------------------- streams
 
 
