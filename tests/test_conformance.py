@@ -119,12 +119,9 @@ def _first(name: str) -> Case:
 
 
 @pytest.mark.parametrize("interpreter", ["cpython", "micropython"])
-def test_run_firmware_hang_is_a_failure_of_its_case(interpreter: str) -> None:
-    case = _first("valid files")
-    endless = Case("endless", case.data, case.runs * 200_000)
-    results = run_firmware([case, endless, case], interpreter, timeout_s=3)
-    assert results[0].outputs is not None
-    assert [(result.error or "")[:11] for result in results[1:]] == ["crash: no e", "crash: not "]
+def test_run_firmware_no_end_in_time_is_a_failure(interpreter: str) -> None:
+    results = run_firmware([_first("valid files")] * 2, interpreter, timeout_s=0.001)
+    assert [result.error for result in results] == ["crash: no end after 0.001 s", "crash: not reached"]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
