@@ -26,6 +26,15 @@ from model_packager.errors import DeviceError, DeviceTimeout, UsageError
 TARGETS = ("micropython", "cpython")
 HEAP_BYTES = 2 * 1024 * 1024  # MicroPython's heap; objects are twice as large as on a 32-bit board
 CONNECT_WAIT_S = 10.0
+# MicroPython shows an exception that nobody catches on stdout, which is the line to the client here.
+SAY_WHY = """
+import sys
+try:
+    exec({!r})
+except Exception as error:
+    sys.print_exception(error, sys.stderr)
+    sys.exit(1)
+"""
 STOP_WAIT_S = 5.0
 
 
@@ -56,9 +65,15 @@ class ServerProcess:
         self, target: str, storage: Path, heap_bytes: int = HEAP_BYTES, max_payload: int = 0
     ) -> None:
         package_parent = str(device_package_folder().parent)
-        program = f"from thimble.server import serve; serve(max_payload={max_payload})"
+        program = f"from thimble.server import serve\nserve(max_payload={max_payload})"
         if target == "micropython":
-            self._command = [micropython_command(), "-X", f"heapsize={heap_bytes}", "-c", program]
+            self._command = [
+                micropython_command(),
+                "-X",
+                f"heapsize={heap_bytes}",
+                "-c",
+                SAY_WHY.format(program),
+            ]
             self._environment = {**os.environ, "MICROPYPATH": f"{package_parent}:.frozen"}
         elif target == "cpython":
             self._command = [sys.executable, "-u", "-c", program]

@@ -19,7 +19,7 @@ from host_tools.codec import MAX_FRAME_BYTES
 from host_tools.exit_codes import ExitCode
 from host_tools.transports import SerialTransport
 from model_packager import container
-from model_packager.errors import DeviceRefused, NoDeviceError
+from model_packager.errors import DeviceError, DeviceRefused, NoDeviceError
 from model_packager.format_table import Capability, ErrorCode, ModelState
 from model_packager.pack import pack
 from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs
@@ -298,7 +298,7 @@ def test_serve_command_prints_its_port_and_ends_on_interrupt(
 
 def test_server_process_that_cannot_start_says_why(tmp_path: Path, micropython: Path) -> None:
     started = time.monotonic()
-    with serve.start("micropython", heap_bytes=8 * 1024) as server:
-        with pytest.raises(Exception, match="device server ended"):
+    with serve.start("micropython", heap_bytes=64 * 1024) as server:
+        with pytest.raises(DeviceError, match="device server ended: MemoryError"):
             server.connect()
     assert time.monotonic() - started < 20

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         speed = deployment.sent_bytes / deployment.seconds
         print(
-            f"{arguments.model}: {deployment.sent_bytes:,} bytes in {deployment.seconds:.2f} s "
-            f"({speed:,.0f} bytes/s), verified and loaded in {deployment.load_us / 1e6:.2f} s"
+            f"{arguments.model}: {deployment.sent_bytes:,} bytes in {deployment.seconds:.3f} s "
+            f"({speed:,.0f} bytes/s), verified and loaded in {deployment.load_us / 1e6:.3f} s"
         )
     return 0
