@@ -20,6 +20,7 @@ from model_packager.passes.kernel_scratch import (
     operator_stream_scratch_bytes,
     ram_peak_bytes,
 )
+from model_packager.passes.lifetimes import living_ends
 from model_packager.passes.plan_memory import arena_occupancy
 
 # What a span of `container.byte_map` belongs to, by the start of its label; the first match counts.
@@ -69,19 +70,22 @@ class WeightsRow:
 
 @dataclass(frozen=True)
 class RamRow:
-    """RAM while one operator runs; bytes. ``occupied_bytes``: living tensors in the arena."""
+    """RAM while one operator runs; bytes. ``occupied_bytes``: living tensors in the arena; ``free_from``:
+    where the last of them ends, and scratch begins."""
 
     operator: int
     kind: str
     output_shape: tuple[int, ...]
     schedule: str
     occupied_bytes: int
+    free_from: int
     stream_scratch_bytes: int
     kernel_scratch_bytes: int
 
     @property
-    def scratch_bytes(self) -> int:
-        return self.stream_scratch_bytes + self.kernel_scratch_bytes
+    def needed_bytes(self) -> int:
+        """The block of RAM that this operator alone would need."""
+        return self.free_from + self.stream_scratch_bytes + self.kernel_scratch_bytes
 
 
 @dataclass(frozen=True)
@@ -119,14 +123,9 @@ class Inspection:
     parts: tuple[FilePart, ...]
 
     @property
-    def fullest(self) -> RamRow:
-        """The operator at which the arena holds most."""
-        return max(self.ram, key=lambda row: row.occupied_bytes)
-
-    @property
-    def most_scratch(self) -> RamRow:
-        """The operator that needs most scratch."""
-        return max(self.ram, key=lambda row: row.scratch_bytes)
+    def peak(self) -> RamRow:
+        """The operator that needs most RAM."""
+        return max(self.ram, key=lambda row: row.needed_bytes)
 
 
 def _parts(parsed: container.ParsedFile) -> tuple[FilePart, ...]:
@@ -166,7 +165,7 @@ def _weights(parsed: container.ParsedFile, model: Model) -> tuple[WeightsRow, ..
 
 
 def _ram(model: Model) -> tuple[RamRow, ...]:
-    occupancy = arena_occupancy(model)
+    occupancy, ends = arena_occupancy(model), living_ends(model)
     rows = []
     for index, operator in enumerate(model.operators):
         schedule = operator.schedule.name.lower()
@@ -179,6 +178,7 @@ def _ram(model: Model) -> tuple[RamRow, ...]:
                 tuple(model.tensors[operator.outputs[0]].shape),
                 f"fused into {index - 1}" if is_fused_tail(model, index) else schedule,
                 occupancy[index],
+                ends[index],
                 operator_stream_scratch_bytes(model, index),
                 kernel_scratch_bytes(model, index),
             )

@@ -25,11 +25,11 @@ from model_packager.golden import DEFAULT_SEED, golden_inputs, output_crc32
 from model_packager.model import Array, Model, Operator, Weights
 from model_packager.passes.eliminate_dead_channels import eliminate_dead_channels
 from model_packager.passes.kernel_scratch import (
-    FUSED,
     kernel_scratch_bytes,
     operator_stream_scratch_bytes,
     ram_peak_bytes,
 )
+from model_packager.passes.lifetimes import FUSED, living_ends
 from model_packager.passes.plan_memory import PlanOptions, plan_memory, verify_plan
 from model_packager.passes.quantise import quantise_model
 from model_packager.recipe import Recipe
@@ -288,7 +288,7 @@ def _with_less_scratch(
     """The streams, some replaced by raw ones, which need no scratch, where every byte that the file grows by
     lowers the RAM peak by at least RAM_BYTES_PER_FILE_BYTE. The model is planned for `streams`."""
     count = len(model.operators)
-    kernel = [kernel_scratch_bytes(model, index) for index in range(count)]
+    kernel = [end + kernel_scratch_bytes(model, index) for index, end in enumerate(living_ends(model))]
     total = [kernel[index] + operator_stream_scratch_bytes(model, index) for index in range(count)]
     best, best_worth = streams, 0
     for limit in sorted({*total, *kernel}):
@@ -297,7 +297,7 @@ def _with_less_scratch(
         if any(kernel[index] > limit for index in over) or not replacements.keys() >= set(opened):
             continue
         growth = sum(replacements[i].stored_bytes - streams[i].stored_bytes for i in opened)
-        worth = max(total) - limit - RAM_BYTES_PER_FILE_BYTE * growth
+        worth = max(total) - max(limit, model.arena_bytes) - RAM_BYTES_PER_FILE_BYTE * growth
         if worth > best_worth:
             best, best_worth = {**streams, **{i: replacements[i] for i in opened}}, worth
     return best

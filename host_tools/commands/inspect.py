@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HELP = "show what is in a .thimble file: tensors, coders, bytes, RAM"
 WIDTH_WITHOUT_TERMINAL = 100
-BAR_CELLS = 14
+BAR_CELLS = 12
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +67,8 @@ def _print_summary(console: Console, inspection: Inspection, path: str) -> None:
     console.print(
         f"  weights   {inspection.weight_count:,} in {inspection.weight_bytes:,} bytes, {bits:.2f} bits each"
     )
-    arena, scratch = inspection.arena_bytes, inspection.ram_peak_bytes - inspection.arena_bytes
-    console.print(f"  RAM peak  {inspection.ram_peak_bytes:,} bytes: arena {arena:,} + scratch {scratch:,}")
+    tensors = f"{inspection.arena_bytes:,} for tensors"
+    console.print(f"  RAM peak  {inspection.ram_peak_bytes:,} bytes, scratch included: {tensors}")
     console.print(f"  needs     {', '.join(inspection.features)}")
 
 
@@ -122,26 +122,19 @@ def _bar(part: int, whole: int) -> str:
 
 
 def _ram_table(inspection: Inspection) -> Table:
-    fullest, most_scratch = inspection.fullest, inspection.most_scratch
+    peak = inspection.peak
     table = _table(
-        f"RAM: the arena is fullest at operator {fullest.operator} ({fullest.kind}), "
-        f"scratch largest at operator {most_scratch.operator} ({most_scratch.kind})",
+        f"RAM: most is needed at operator {peak.operator} ({peak.kind})",
         *[("#", "right"), ("operator", "left"), ("output", "right"), ("schedule", "left")],
-        *[("occupied", "right"), ("of the arena", "left"), ("stream", "right"), ("kernel", "right")],
+        *[("tensors", "right"), ("of the arena", "left"), ("stream", "right"), ("kernel", "right")],
+        ("in all", "right"),
     )
     for row in inspection.ram:
-        style = "bold" if row in (fullest, most_scratch) else None
         bar = _bar(row.occupied_bytes, inspection.arena_bytes)
-        cells = [
-            str(row.operator),
-            row.kind,
-            _shape(row.output_shape),
-            row.schedule,
-            f"{row.occupied_bytes:,}",
-            bar,
-        ]
-        cells += [f"{row.stream_scratch_bytes:,}", f"{row.kernel_scratch_bytes:,}"]
-        table.add_row(*cells, style=style)
+        cells = [str(row.operator), row.kind, _shape(row.output_shape), row.schedule]
+        cells += [f"{row.occupied_bytes:,}", bar]
+        numbers = (row.stream_scratch_bytes, row.kernel_scratch_bytes, row.needed_bytes)
+        table.add_row(*cells, *(f"{number:,}" for number in numbers), style="bold" if row == peak else None)
     return table
 
 

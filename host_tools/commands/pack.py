@@ -61,8 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{output}: {report.file_bytes:,} bytes{share}")
     removed = report.weights_before - report.weights_after
     if removed:
-        print(
-            f"  {report.channels_removed:,} dead channels removed, with {removed:,} of {report.weights_before:,} weights"
-        )
-    print(f"  RAM peak {report.ram_peak_bytes:,} bytes: arena {report.arena_bytes:,}, the rest is scratch")
+        weights = f"{removed:,} of {report.weights_before:,} weights"
+        print(f"  {report.channels_removed:,} dead channels removed, with {weights}")
+    print(f"  RAM peak {report.ram_peak_bytes:,} bytes, scratch included: {report.arena_bytes:,} for tensors")
     return 0

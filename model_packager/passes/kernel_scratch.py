@@ -12,10 +12,9 @@ from model_packager.encoders.descriptor import StreamDescriptor
 from model_packager.encoders.scratch import stream_scratch_bytes
 from model_packager.format_table import OperatorKind, ScheduleKind
 from model_packager.model import Model, Operator
+from model_packager.passes.lifetimes import FUSED, living_ends
 
 EXECUTORS = ("micropython",)
-
-FUSED = (ScheduleKind.FUSED_DEPTHWISE, ScheduleKind.FUSED_ADD)
 
 
 def _item_bytes(model: Model, tensor: int) -> int:
@@ -96,10 +95,16 @@ def operator_stream_scratch_bytes(model: Model, operator_index: int) -> int:
     return total
 
 
-def ram_peak_bytes(model: Model, executor: str = "micropython") -> int:
-    """Arena (inputs and outputs included) plus the largest scratch of any operator, both kinds together."""
-    scratch = (
-        operator_stream_scratch_bytes(model, index) + kernel_scratch_bytes(model, index, executor)
-        for index in range(len(model.operators))
+def scratch_bytes(model: Model, operator_index: int, executor: str = "micropython") -> int:
+    """Scratch of both kinds that the operator needs."""
+    return operator_stream_scratch_bytes(model, operator_index) + kernel_scratch_bytes(
+        model, operator_index, executor
     )
-    return model.arena_bytes + max(scratch, default=0)
+
+
+def ram_peak_bytes(model: Model, executor: str = "micropython") -> int:
+    """The one block of RAM that holds arena and scratch: an operator's scratch begins where the tensors that
+    live while it runs end, so that it only adds to the arena where that is full."""
+    ends = living_ends(model)
+    needs = (end + scratch_bytes(model, index, executor) for index, end in enumerate(ends))
+    return max(model.arena_bytes, *needs) if ends else model.arena_bytes

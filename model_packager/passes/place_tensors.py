@@ -101,20 +101,49 @@ def live_bytes(blocks: Sequence[Block], step_count: int) -> list[int]:
     return live
 
 
-def place_tensors(blocks: Sequence[Block], step_count: int) -> tuple[list[int], int]:
-    """Offsets of all blocks, and the arena's size in bytes.
+@dataclass(frozen=True)
+class Placement:
+    """``offsets`` per block; ``arena_bytes``: the end of the last block; ``ends`` per step: the end of the
+    highest block that is alive, where scratch can begin; ``peak_bytes``: the most that any step needs,
+    scratch included."""
 
-    Meets the lower bound (the most bytes alive at any step) for most networks; deterministic.
+    offsets: list[int]
+    arena_bytes: int
+    ends: list[int]
+    peak_bytes: int
+
+
+def _placement(blocks: Sequence[Block], order: Sequence[int], scratch: Sequence[int]) -> Placement:
+    offsets, arena_bytes = _place_in_order(blocks, order)
+    ends = [0] * len(scratch)
+    for block, offset in zip(blocks, offsets, strict=True):
+        for span in block.spans:
+            for step in range(max(0, span.first), min(len(scratch) - 1, span.last) + 1):
+                ends[step] = max(ends[step], offset + aligned(span.size_bytes))
+    needs = (end + extra for end, extra in zip(ends, scratch, strict=True))
+    return Placement(offsets, arena_bytes, ends, max(arena_bytes, *needs))
+
+
+def place_tensors(blocks: Sequence[Block], scratch: Sequence[int]) -> Placement:
+    """Offsets of all blocks for the smallest peak; `scratch`: bytes that each step needs above what is alive.
+
+    Meets the lower bound (the most bytes alive and scratch at any step) for most networks; deterministic.
     """
-    bound = max(live_bytes(blocks, step_count), default=0)
+    live = live_bytes(blocks, len(scratch))
+    bound = max(alive + extra for alive, extra in zip(live, scratch, strict=True))
+    need = [
+        max(a + e for a, e in zip(live[b.first : b.last + 1], scratch[b.first : b.last + 1], strict=True))
+        for b in blocks
+    ]
     keys: list[Callable[[int], tuple[int, ...]]] = [
         lambda i: (-blocks[i].size_bytes, blocks[i].first),
         lambda i: (-blocks[i].size_bytes * (blocks[i].last - blocks[i].first + 1), blocks[i].first),
+        lambda i: (-need[i], -blocks[i].size_bytes),
         lambda i: (blocks[i].first, -blocks[i].size_bytes),
         lambda i: (-blocks[i].last, -blocks[i].size_bytes),
         lambda i: (blocks[i].first - blocks[i].last, -blocks[i].size_bytes),
     ]
-    best: tuple[list[int], int] | None = None
+    best: Placement | None = None
     shuffler = random.Random(1)
     for attempt in range(len(keys) + RANDOM_ORDERS):
         order = list(range(len(blocks)))
@@ -122,10 +151,10 @@ def place_tensors(blocks: Sequence[Block], step_count: int) -> tuple[list[int], 
             order.sort(key=keys[attempt])
         else:
             order.sort(key=lambda i: -blocks[i].size_bytes * shuffler.uniform(0.3, 1.0))
-        candidate = _place_in_order(blocks, order)
-        if best is None or candidate[1] < best[1]:
+        candidate = _placement(blocks, order, scratch)
+        if best is None or candidate.peak_bytes < best.peak_bytes:
             best = candidate
-        if best[1] <= bound:
+        if best.peak_bytes <= bound:
             break
     assert best is not None
     return best

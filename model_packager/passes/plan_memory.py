@@ -21,11 +21,10 @@ from model_packager.errors import PackError
 from model_packager.format_table import DType, OperatorKind, ScheduleKind, TensorFlag
 from model_packager.model import Model, Operator
 from model_packager.passes.kernel_scratch import (
-    FUSED,
-    kernel_scratch_bytes,
-    operator_stream_scratch_bytes,
+    scratch_bytes,
 )
-from model_packager.passes.place_tensors import Block, Span, live_bytes, place_tensors
+from model_packager.passes.lifetimes import FUSED, Lifetimes
+from model_packager.passes.place_tensors import Block, Placement, Span, live_bytes, place_tensors
 
 ELEMENT_WISE = (
     OperatorKind.LOOKUP,
@@ -76,42 +75,6 @@ _WHOLE = _Choice()
 _Plan = dict[int, _Choice]  # operator index -> choice; operators not named run WHOLE
 
 
-class _Lifetimes:
-    """First and last operator that touches each tensor; -1 is before the first one, `len(operators)` after
-    the last.
-    """
-
-    def __init__(self, model: Model) -> None:
-        count, end = len(model.tensors), len(model.operators)
-        self.first: list[int] = [end + 1] * count
-        self.last: list[int] = [-2] * count
-        self.readers: list[list[int]] = [[] for _ in range(count)]
-        for index, operator in enumerate(model.operators):
-            for tensor in operator.inputs:
-                self._touch(tensor, index)
-                self.readers[tensor].append(index)
-            for tensor in operator.outputs:
-                self._touch(tensor, index)
-        for port in model.inputs:
-            self._touch(port.tensor, -1)
-        for port in model.outputs:
-            self._touch(port.tensor, end)
-        for tensor, value in enumerate(model.tensors):
-            if value.flags & TensorFlag.PERSISTENT:
-                self._touch(tensor, -1)
-                self._touch(tensor, end)
-
-    def _touch(self, tensor: int, step: int) -> None:
-        self.first[tensor] = min(self.first[tensor], step)
-        self.last[tensor] = max(self.last[tensor], step)
-
-    def used(self, tensor: int) -> bool:
-        return self.last[tensor] >= -1
-
-    def dies_at(self, tensor: int, operator_index: int) -> bool:
-        return self.last[tensor] == operator_index
-
-
 def is_pointwise(operator: Operator) -> bool:
     """A 1x1 convolution with stride 1, no padding and one group: output pixel p needs input pixel p only."""
     attributes = operator.attributes
@@ -131,7 +94,7 @@ def _is_plane_wise(model: Model, operator: Operator) -> bool:
     return operator.kind is OperatorKind.DEPTHWISE_CONV_2D and same_shape and strides == (1, 1)
 
 
-def _in_place_choices(model: Model, lifetimes: _Lifetimes, index: int) -> Iterator[_Choice]:
+def _in_place_choices(model: Model, lifetimes: Lifetimes, index: int) -> Iterator[_Choice]:
     operator = model.operators[index]
     output = model.tensors[operator.outputs[0]]
     first = operator.inputs[0]
@@ -150,7 +113,7 @@ def _in_place_choices(model: Model, lifetimes: _Lifetimes, index: int) -> Iterat
         yield _Choice(ScheduleKind.IN_PLACE, 1, first)
 
 
-def _fused_choices(model: Model, lifetimes: _Lifetimes, index: int) -> Iterator[_Choice]:
+def _fused_choices(model: Model, lifetimes: Lifetimes, index: int) -> Iterator[_Choice]:
     """Fusion of a convolution with the next operator: the tensor between them must have no other reader."""
     if index + 1 >= len(model.operators) or model.operators[index].kind is not OperatorKind.CONV_2D:
         return
@@ -175,7 +138,7 @@ def _fused_choices(model: Model, lifetimes: _Lifetimes, index: int) -> Iterator[
         yield _Choice(ScheduleKind.FUSED_ADD, 0, other)
 
 
-def _all_choices(model: Model, lifetimes: _Lifetimes, options: PlanOptions) -> dict[int, list[_Choice]]:
+def _all_choices(model: Model, lifetimes: Lifetimes, options: PlanOptions) -> dict[int, list[_Choice]]:
     """Per operator what it may do beside WHOLE, after the options. An operator whose schedule is forced to
     something else than WHOLE has no WHOLE choice, which is told by leaving it out of the search's starting
     plan.
@@ -202,7 +165,7 @@ class _Search:
     def __init__(self, model: Model, options: PlanOptions) -> None:
         self.model = model
         self.options = options
-        self.lifetimes = _Lifetimes(model)
+        self.lifetimes = Lifetimes(model)
         self.choices = _all_choices(model, self.lifetimes, options)
         self.step_count = len(model.operators) + 2
 
@@ -223,22 +186,22 @@ class _Search:
         operator = self.model.operators[index]
         before = operator.schedule, operator.schedule_parameter
         operator.schedule, operator.schedule_parameter = choice.schedule, choice.parameter
-        total = kernel_scratch_bytes(self.model, index, self.options.executor)
-        total += operator_stream_scratch_bytes(self.model, index)
+        total = scratch_bytes(self.model, index, self.options.executor)
         operator.schedule, operator.schedule_parameter = before
         return total
 
-    def scratch_peak(self, plan: _Plan) -> int:
+    def scratch_steps(self, plan: _Plan) -> list[int]:
+        """Scratch per step (operator index + 1); both steps of a fused pair need it."""
         self.apply({})
-        tails = {index + 1 for index, choice in plan.items() if choice.schedule in FUSED}
-        return max(
-            (
-                self.scratch(i, plan.get(i, _WHOLE))
-                for i in range(len(self.model.operators))
-                if i not in tails
-            ),
-            default=0,
-        )
+        steps = [0] * self.step_count
+        for index in range(len(self.model.operators)):
+            if not self.free(plan, index):
+                continue
+            choice = plan.get(index, _WHOLE)
+            steps[index + 1] = self.scratch(index, choice)
+            if choice.schedule in FUSED:
+                steps[index + 2] = steps[index + 1]
+        return steps
 
     def blocks(self, plan: _Plan) -> list[tuple[list[int], Block]]:
         """Groups of tensors that share an offset, with their lifetimes in steps (operator index + 1)."""
@@ -284,7 +247,12 @@ class _Search:
         several operators must change before the peak moves.
         """
         live = live_bytes([block for _, block in self.blocks(plan)], self.step_count)
-        return max(live, default=0) + self.scratch_peak(plan), sum(value * value for value in live)
+        needs = [alive + extra for alive, extra in zip(live, self.scratch_steps(plan), strict=True)]
+        return max(needs), sum(value * value for value in needs)
+
+    def place(self, plan: _Plan) -> Placement:
+        """The plan's tensors in the arena."""
+        return place_tensors([block for _, block in self.blocks(plan)], self.scratch_steps(plan))
 
     # -- the search ------------------------------------------------------------------------------------------
 
@@ -357,33 +325,37 @@ class _Search:
         return plan
 
     def peak(self, plan: _Plan) -> int:
-        """The true peak: arena as placed, plus scratch."""
-        _, arena = place_tensors([block for _, block in self.blocks(plan)], self.step_count)
-        return arena + self.scratch_peak(plan)
+        """The true peak: arena as placed, with scratch above what is alive."""
+        return self.place(plan).peak_bytes
 
     def prune(self, plan: _Plan) -> _Plan:
         """Take back schedules that lower nothing, those that may cost most time first; where a fused pair is
         needed, try whether the tail's own schedule does as well.
         """
         allowed = self.peak(plan)
+        while True:
+            simpler = next(
+                (p for p in self.simpler(plan) if self.bound(p)[0] <= allowed >= self.peak(p)), None
+            )
+            if simpler is None:
+                return plan
+            plan = simpler
+
+    def simpler(self, plan: _Plan) -> Iterator[_Plan]:
+        """Plans with one schedule less, or with the tail's own schedule in place of a fused pair."""
         for index in sorted(plan, key=lambda i: (-plan[i].cost, i)):
             if index in self.options.force:
                 continue
             without = {i: c for i, c in plan.items() if i != index}
-            simpler = [without]
+            yield without
             if plan[index].schedule in FUSED:
                 own = [c for c in self.choices.get(index + 1, []) if c.cost < plan[index].cost]
-                simpler += [{**without, index + 1: choice} for choice in own]
-            for candidate in simpler:
-                if self.bound(candidate)[0] <= allowed and self.peak(candidate) <= allowed:
-                    plan = candidate
-                    break
-        return plan
+                yield from ({**without, index + 1: choice} for choice in own)
 
     def raise_bands(self, plan: _Plan) -> _Plan:
         """Give each band as many rows as fit under the peak (plus the slack): fewer bands decode less."""
-        allowed = int(self.peak(plan) * (1 + self.options.band_slack))
-        arena = self.peak(plan) - self.scratch_peak(plan)
+        placement = self.place(plan)
+        allowed = int(placement.peak_bytes * (1 + self.options.band_slack))
         plan = dict(plan)
         for index, choice in plan.items():
             if choice.schedule is not ScheduleKind.IN_PLACE or not choice.parameter:
@@ -392,7 +364,7 @@ class _Search:
             fitting = [
                 rows
                 for rows in range(1, height + 1)
-                if arena + self.scratch(index, replace(choice, parameter=rows)) <= allowed
+                if placement.ends[index + 1] + self.scratch(index, replace(choice, parameter=rows)) <= allowed
             ]
             bands = {
                 -(-height // rows): rows for rows in reversed(fitting)
@@ -402,7 +374,7 @@ class _Search:
 
     def run(self) -> _Plan:
         """The best plan found."""
-        limits = {self.scratch_peak({})}
+        limits = {0}
         for index, possible in self.choices.items():
             limits |= {self.scratch(index, choice) for choice in possible}
         candidates: list[tuple[tuple[int, int], _Plan]] = []
@@ -431,11 +403,12 @@ def plan_memory(model: Model, options: PlanOptions | None = None) -> Model:
     search = _Search(model, options)
     plan = search.run()
     grouped = search.blocks(plan)
-    offsets, model.arena_bytes = place_tensors([block for _, block in grouped], search.step_count)
+    placement = search.place(plan)
+    model.arena_bytes = placement.arena_bytes
     search.apply(plan)
     for tensor in model.tensors:
         tensor.arena_offset = 0
-    for (group, _), offset in zip(grouped, offsets, strict=True):
+    for (group, _), offset in zip(grouped, placement.offsets, strict=True):
         for index in group:
             model.tensors[index].arena_offset = offset
     return model

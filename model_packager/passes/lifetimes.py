@@ -1,0 +1,64 @@
+"""When tensors live: a Model goes in, the first and last operator that touches each tensor comes out."""
+
+from __future__ import annotations
+
+from model_packager.format_table import ScheduleKind, TensorFlag
+from model_packager.model import Model
+
+FUSED = (ScheduleKind.FUSED_DEPTHWISE, ScheduleKind.FUSED_ADD)
+
+
+class Lifetimes:
+    """``first`` and ``last`` operator index per tensor; -1 is before the first operator (model inputs,
+    persistent tensors), ``len(operators)`` after the last (model outputs, persistent tensors). A tensor that
+    nothing touches has ``last`` -2. ``readers``: the operators that read it. Schedules play no part."""
+
+    def __init__(self, model: Model) -> None:
+        count, end = len(model.tensors), len(model.operators)
+        self.first: list[int] = [end + 1] * count
+        self.last: list[int] = [-2] * count
+        self.readers: list[list[int]] = [[] for _ in range(count)]
+        for index, operator in enumerate(model.operators):
+            for tensor in operator.inputs:
+                self._touch(tensor, index)
+                self.readers[tensor].append(index)
+            for tensor in operator.outputs:
+                self._touch(tensor, index)
+        for port in model.inputs:
+            self._touch(port.tensor, -1)
+        for port in model.outputs:
+            self._touch(port.tensor, end)
+        for tensor, value in enumerate(model.tensors):
+            if value.flags & TensorFlag.PERSISTENT:
+                self._touch(tensor, -1)
+                self._touch(tensor, end)
+
+    def _touch(self, tensor: int, step: int) -> None:
+        self.first[tensor] = min(self.first[tensor], step)
+        self.last[tensor] = max(self.last[tensor], step)
+
+    def used(self, tensor: int) -> bool:
+        return self.last[tensor] >= -1
+
+    def dies_at(self, tensor: int, operator_index: int) -> bool:
+        return self.last[tensor] == operator_index
+
+    def alive(self, tensor: int, operator_index: int) -> bool:
+        return self.first[tensor] <= operator_index <= self.last[tensor]
+
+
+def living_ends(model: Model) -> list[int]:
+    """Per operator, where the arena is free from: the highest end of a tensor that lives while it runs,
+    rounded up to 4 bytes. Both operators of a fused pair have the same value, and the tensor between them has
+    no place."""
+    lifetimes = Lifetimes(model)
+    hidden = {operator.outputs[0] for operator in model.operators if operator.schedule in FUSED}
+    ends = []
+    for index in range(len(model.operators)):
+        living = [i for i in range(len(model.tensors)) if i not in hidden and lifetimes.alive(i, index)]
+        tops = [model.tensors[i].arena_offset + model.tensors[i].size_bytes for i in living]
+        ends.append(-(-max(tops, default=0) // 4) * 4)
+    for index, operator in enumerate(model.operators):
+        if operator.schedule in FUSED:
+            ends[index] = ends[index + 1] = max(ends[index], ends[index + 1])
+    return ends
