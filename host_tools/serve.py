@@ -18,13 +18,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from host_tools.boards import load_board
 from host_tools.client import Client
 from host_tools.shipped import device_package_folder
 from host_tools.transports import SerialTransport
 from model_packager.errors import DeviceError, DeviceTimeout, UsageError
 
 TARGETS = ("micropython", "cpython")
-HEAP_BYTES = 2 * 1024 * 1024  # MicroPython's heap; objects are twice as large as on a 32-bit board
+UNIX = load_board("unix")
+HEAP_BYTES = UNIX.heap_bytes  # of MicroPython
 CONNECT_WAIT_S = 10.0
 # MicroPython shows an exception that nobody catches on stdout, which is the line to the client here.
 SAY_WHY = """
@@ -67,13 +69,8 @@ class ServerProcess:
         package_parent = str(device_package_folder().parent)
         program = f"from thimble.server import serve\nserve(max_payload={max_payload})"
         if target == "micropython":
-            self._command = [
-                micropython_command(),
-                "-X",
-                f"heapsize={heap_bytes}",
-                "-c",
-                SAY_WHY.format(program),
-            ]
+            start = [micropython_command(), *UNIX.start_command(heap_bytes)[1:]]
+            self._command = [*start, SAY_WHY.format(program)]
             self._environment = {**os.environ, "MICROPYPATH": f"{package_parent}:.frozen"}
         elif target == "cpython":
             self._command = [sys.executable, "-u", "-c", program]
