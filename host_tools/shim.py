@@ -327,6 +327,7 @@ def install() -> None:
     if not hasattr(gc, "mem_free"):
         heap: Any = gc
         heap.mem_free, heap.mem_alloc = lambda: HEAP_BYTES, lambda: 0
+        heap.threshold = lambda *_: -1
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 

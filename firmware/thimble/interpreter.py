@@ -5,6 +5,7 @@ int8 in the inputs before and the outputs after it. Every operator obeys the sch
 plan is right only so (docs/DESIGN.md). Operators of a fused pair run as one step.
 """
 
+import gc
 import time
 from array import array
 
@@ -149,6 +150,7 @@ _W_X_STRIDES = const(12)
 
 _PAIRS_COLS = const(65536)  # positions of pairs have 16 bits
 _P_SIZE = const(32)
+_GARBAGE_BYTES = const(4096)
 _DENSE = (0, 0, 0, 1)
 
 
@@ -264,36 +266,71 @@ class Network:
     def __init__(self, source, window_bytes=512, lane=None):
         self.kernels = lane or kernels
         self.window_bytes = window_bytes
-        program = self.program = Program(Source(source))
+        source = Source(source)
+        # The checks leave much garbage: unless it is collected early, what stays lies scattered among it, and no
+        # place is left for the arena in a small heap.
+        threshold = gc.threshold()
+        gc.threshold(_GARBAGE_BYTES)
+        try:
+            self._load(Program(source))
+        except Exception:
+            source.close()
+            raise
+        finally:
+            gc.threshold(threshold)
+
+    def _load(self, program):
+        self.program = program
         self.model_id = program.model_id
         self.model_version = program.model_version
         self.sha256 = program.sha256
         self.arena_bytes = program.arena_bytes
         self.scratch_bytes = program.scratch_bytes
         self.operator_count = len(program.operators)
-        self.arena = bytearray(program.arena_bytes)
+        self._prepare()
         self.inputs = self._views(program.inputs)
         self.outputs = self._views(program.outputs)
-        self._prepare()
         self.reset()
 
     def _prepare(self):
-        """Allocate what the largest operator needs, once."""
+        """Lay out the RAM, once: the arena and, above the tensors that live while an operator runs, its scratch.
+        model_packager.passes.kernel_scratch.ram_peak_bytes gives the same sum."""
         program = self.program
-        total = 0
-        head = 0
-        fused = False
-        for index in range(self.operator_count):
+        count = self.operator_count
+        last = {}
+        for index in range(count):
+            for tensor in self._operator(index).inputs:
+                last[tensor] = index
+        for port in program.outputs:
+            last[port[0]] = count
+        living = [port[0] for port in program.inputs if port[0] in last]
+        for index in range(len(program.tensors) // _T_SIZE):
+            if program.tensors[index * _T_SIZE + _T_FLAGS]:
+                last[index] = count
+                living.append(index)
+        self._free = array("I", bytes(4 * count))
+        total = program.arena_bytes
+        own = end = 0
+        head = False
+        for index in range(count):
             operator = self._operator(index)
-            own = self._kernel_bytes(operator, fused)
+            if not head:
+                own = end = 0
+            own += self._kernel_bytes(operator, head)
             if operator.is_weighted():
                 f = program.fields(operator.constants[0] - 1)
                 wide, narrow = stream_bytes(f)
                 own += wide + narrow + row_bytes(f, program.source.data is None, uses_pairs(operator, f))
-            total = max(total, own + head)
-            fused = operator.schedule >= _SCHEDULE_FUSED_DEPTHWISE
-            head = own if fused else 0
-        self.scratch = memoryview(bytearray(total))
+            head = operator.schedule >= _SCHEDULE_FUSED_DEPTHWISE and not head
+            if not head:
+                living.append(operator.outputs[0])
+            for tensor in living:
+                end = max(end, self._span(tensor)[1] + 3 & ~3)
+            self._free[index] = end
+            total = max(total, end + own)
+            if not head:
+                living = [tensor for tensor in living if last.get(tensor, 0) > index]
+        self.arena = bytearray(total)
 
     def _operator(self, index):
         program = self.program
@@ -401,6 +438,7 @@ class Network:
             if operator.schedule >= _SCHEDULE_FUSED_DEPTHWISE and not head:
                 head = operator
             else:
+                self.scratch = memoryview(self.arena)[self._free[index] :]
                 self._step(operator, head)
                 head = None
             if times is not None:

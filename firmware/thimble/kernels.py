@@ -331,7 +331,6 @@ def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
     layout = s[_S_LAYOUT]
     coder = s[_S_CODER]
     row = ptr8(int(scratch) + s[_S_ROW])
-    chances = ptr16(int(scratch) + s[_S_VALUE_TABLE])
     result = 1
     words = cols
     if layout == 3:
@@ -384,6 +383,7 @@ def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
         place = 0
         while stage < 2:
             if coder == 3:
+                chances = ptr16(int(scratch) + s[_S_VALUE_TABLE])
                 shift = s[_S_GAP_BITS] & 7
                 base = 1 << s[_S_VALUE_BITS]
                 context = base + 1
