@@ -2,12 +2,11 @@
 
     python benchmarks/ram.py
 
-Counted on our side, in bytes, for the MicroPython executor:
-
-- the arena: every activation tensor, the input and the output included;
-- of the operator where the sum is largest: its *stream scratch* (decode tables and row buffer of its
-  weights, of both streams in a fused pair) and its *kernel scratch* (planes and bands that its loop copies
-  aside).
+Counted on our side, in bytes, for the MicroPython executor, which allocates one block: every activation
+tensor (the input and the output included) and, above the tensors that live while an operator runs, that
+operator's scratch: its *stream scratch* (decode tables and row buffer of its weights, of both streams in a
+fused pair) and its *kernel scratch* (planes and bands that its loop copies aside). The table shows the
+operator that needs most.
 
 Not counted: the interpreter's own objects (heap on a board, see device_footprint.py) and the model file.
 TFLM's arenas are the figures that the bars name: activations, kernels' scratch and TFLM's persistent
@@ -29,30 +28,36 @@ from model_packager.passes.kernel_scratch import (
     operator_stream_scratch_bytes,
     ram_peak_bytes,
 )
+from model_packager.passes.lifetimes import living_ends
 
 TFLM_ARENA_BYTES = {"kws": 22_820, "ic": 54_996, "vww": 100_708, "ad": 2_580}
 EXECUTOR = "micropython"
 
 
-def largest_scratch(model: Model) -> tuple[int, int, int]:
-    """(stream scratch, kernel scratch, index) of the operator whose scratch is largest."""
-    scratch = [
-        (operator_stream_scratch_bytes(model, index), kernel_scratch_bytes(model, index, EXECUTOR), index)
-        for index in range(len(model.operators))
+def fullest(model: Model) -> tuple[int, int, int, int]:
+    """(end of the living tensors, stream scratch, kernel scratch, index) of the operator that needs most RAM."""
+    needs = [
+        (
+            end,
+            operator_stream_scratch_bytes(model, index),
+            kernel_scratch_bytes(model, index, EXECUTOR),
+            index,
+        )
+        for index, end in enumerate(living_ends(model))
     ]
-    return max(scratch, key=lambda item: item[0] + item[1])
+    return max(needs, key=lambda need: sum(need[:3]))
 
 
 def main() -> int:
-    print("net     arena  stream scratch  kernel scratch   peak     TFLM  share  peak scratch in")
+    print("net   tensors  stream scratch  kernel scratch   peak     TFLM  share  at")
     bars = []
     for network in NETWORKS:
         model = packed(network).model
         peak, tflm = ram_peak_bytes(model, EXECUTOR), TFLM_ARENA_BYTES[network.name]
-        stream, kernel, index = largest_scratch(model)
+        tensors, stream, kernel, index = fullest(model)
         operator = model.operators[index]
         print(
-            f"{network.name:4} {model.arena_bytes:8} {stream:15} {kernel:15} {peak:6} {tflm:8}  "
+            f"{network.name:4} {tensors:8} {stream:15} {kernel:15} {peak:6} {tflm:8}  "
             f"{peak / tflm:.3f}  operator {index}, {operator.kind.name} {operator.schedule.name}",
             flush=True,
         )
