@@ -35,7 +35,7 @@ EXECUTOR = "micropython"
 
 
 def fullest(model: Model) -> tuple[int, int, int, int]:
-    """(end of the living tensors, stream scratch, kernel scratch, index) of the operator that needs most RAM."""
+    """(end of the living tensors, stream scratch, kernel scratch, index) of the neediest operator."""
     needs = [
         (
             end,
