@@ -1,7 +1,7 @@
 """Small ONNX graphs for tests, and the comparison of what the importer makes of one with onnxruntime.
 
-A graph is written as text in ONNX's own syntax (onnx/docs/Syntax.md): the nodes' list, with inputs `x` (and `y`),
-the output `out`, and constants by name.
+A graph is written as text in ONNX's own syntax (onnx/docs/Syntax.md): the list of nodes, with the inputs `x`
+(and `y`), the output `out`, and constants by name.
 """
 
 from __future__ import annotations
@@ -49,8 +49,13 @@ def build(
 
 
 def original_outputs(data: bytes, inputs: dict[str, Array]) -> list[Array]:
-    """onnxruntime's outputs, (N, ...) each, one sample at a time."""
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    """onnxruntime's outputs, (N, ...) each, one sample at a time. Its optimisations are off: they replace QDQ
+    nodes by integer kernels of their own rounding.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     count = len(next(iter(inputs.values())))
     rows = [
         session.run(None, {name: values[i : i + 1] for name, values in inputs.items()}) for i in range(count)

@@ -8,13 +8,15 @@ activations are int8 ones with a zero point lower by 128.
 
 from __future__ import annotations
 
+import numpy as np
+
 from model_packager.errors import ImportRefused
 from model_packager.format_table import DType, OperatorKind
 from model_packager.importers.onnx.fold import quantisation_of
 from model_packager.importers.onnx.graph import Graph
 from model_packager.importers.onnx.layout import Value
 from model_packager.importers.onnx.source import SourceNode
-from model_packager.model import Model, Operator, Tensor
+from model_packager.model import Model, Operator, Tensor, Weights
 from model_packager.passes.fold_batch_norm import fold_batch_norm
 from model_packager.passes.fuse_activations import fuse_activations
 from model_packager.passes.graph_edges import drop_unused_tensors
@@ -80,7 +82,7 @@ def integer_model(model: Model) -> Model:
     for port in result.inputs:
         if result.tensors[port.tensor].dtype is not DType.INT8:
             raise ImportRefused(f"the model input '{port.name}' is not quantised")
-    _fix_softmax_scales(result)
+    _settle_output_scales(result)
     return integer_operators(result)
 
 
@@ -134,25 +136,45 @@ def _share(inputs: list[Tensor], output: Tensor) -> None:
         _mark(output, inputs[0].scale, inputs[0].zero_point)
 
 
-def _fix_softmax_scales(model: Model) -> None:
-    """The integer softmax has one output scale; a model that wants another one gets a LOOKUP behind it."""
+def _settle_output_scales(model: Model) -> None:
+    """Operators whose integer kernels cannot reach the output's scale get a LOOKUP behind them: softmax,
+    which has one output scale, and padded average pools, which have the input's. Other average pools become
+    depthwise convolutions, which round once.
+    """
     operators: list[Operator] = []
     for operator in model.operators:
         operators.append(operator)
-        if operator.kind is not OperatorKind.SOFTMAX:
+        source, output = model.tensors[operator.inputs[0]], model.tensors[operator.outputs[0]]
+        kept: tuple[float, int] | None = None
+        if operator.kind is OperatorKind.SOFTMAX:
+            kept = fixed_quantisation(operator)
+        elif operator.kind is OperatorKind.AVERAGE_POOL_2D:
+            kept = (source.scale, source.zero_point)
+        if kept is None or kept == (output.scale, output.zero_point):
             continue
-        output = model.tensors[operator.outputs[0]]
-        fixed = fixed_quantisation(operator)
-        assert fixed is not None
-        if (output.scale, output.zero_point) == fixed:
+        if operator.kind is OperatorKind.AVERAGE_POOL_2D and not _is_padded(operator):
+            _average_by_convolution(operator, output.shape[-1])
             continue
-        inner = Tensor(f"{output.name}/softmax", output.shape, DType.INT8, *fixed)
-        model.tensors.append(inner)
-        operators.append(
-            Operator(
-                OperatorKind.LOOKUP, [len(model.tensors) - 1], operator.outputs,
-                options={"function": "quantize"}, name=output.name,
-            )
-        )  # fmt: skip
-        operator.name, operator.outputs = inner.name, [len(model.tensors) - 1]
+        operators.append(_requantised_after(model, operator, kept))
     model.operators = operators
+
+
+def _is_padded(operator: Operator) -> bool:
+    return any(value for name, value in operator.attributes.items() if name.startswith("pad_"))
+
+
+def _average_by_convolution(operator: Operator, channels: int) -> None:
+    cells = operator.attributes["kernel_h"] * operator.attributes["kernel_w"]
+    operator.kind = OperatorKind.DEPTHWISE_CONV_2D
+    operator.weights = Weights(np.full((channels, cells), 1 / cells, np.float32))
+
+
+def _requantised_after(model: Model, operator: Operator, inner_quantisation: tuple[float, int]) -> Operator:
+    """Let the operator write a new tensor; the LOOKUP that brings that one to the scale of its old output."""
+    output = model.tensors[operator.outputs[0]]
+    inner = Tensor(f"{output.name}/before", output.shape, DType.INT8, *inner_quantisation)
+    model.tensors.append(inner)
+    lookup = Operator(OperatorKind.LOOKUP, [len(model.tensors) - 1], operator.outputs, name=output.name)
+    lookup.options["function"] = "quantize"
+    operator.name, operator.outputs = inner.name, [len(model.tensors) - 1]
+    return lookup
