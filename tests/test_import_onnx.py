@@ -8,17 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, require_module
+from conftest import REPOSITORY
+from onnx_models import build, compare, kinds, random_floats
 
-require_module("onnx")
-require_module("onnxruntime")
-
-from onnx_models import build, compare, kinds, random_floats  # noqa: E402
-
-from model_packager.errors import ImportRefused, UsageError  # noqa: E402
-from model_packager.format_table import DType, PortFlag  # noqa: E402
-from model_packager.importers.onnx import CONVERTERS, import_onnx  # noqa: E402
-from model_packager.sample_arrays import has_channels_first  # noqa: E402
+from model_packager.errors import ImportRefused, UsageError
+from model_packager.format_table import DType, PortFlag
+from model_packager.importers.onnx import CONVERTERS, import_onnx
+from model_packager.sample_arrays import has_channels_first
 
 IMAGE = {"x": (1, 4, 6, 7)}
 TWO_IMAGES = {"x": (1, 4, 6, 7), "y": (1, 4, 6, 7)}

@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY, require_module
-
-require_module("onnx")
-require_module("onnxruntime")
-
-from onnx import TensorProto  # noqa: E402
-from onnx_models import (  # noqa: E402
-    build, imported_outputs, kinds, original_outputs, random_floats, sample_inputs,
+from onnx import TensorProto
+from onnx_models import (
+    build,
+    imported_outputs,
+    kinds,
+    original_outputs,
+    random_floats,
+    sample_inputs,
 )  # fmt: skip
 
-from model_packager.errors import ImportRefused  # noqa: E402
-from model_packager.format_table import DType, PortFlag  # noqa: E402
-from model_packager.importers.onnx import import_onnx  # noqa: E402
-from model_packager.model import Model  # noqa: E402
-from model_packager.pack import pack  # noqa: E402
-from model_packager.passes.quantise import quantise_rows, scale_and_zero_point  # noqa: E402
+from model_packager.errors import ImportRefused
+from model_packager.format_table import DType, PortFlag
+from model_packager.importers.onnx import import_onnx
+from model_packager.model import Model
+from model_packager.pack import pack
+from model_packager.passes.quantise import quantise_rows, scale_and_zero_point
 
 SAMPLES = 8
 IMAGE = (1, 4, 6, 7)
@@ -98,7 +99,7 @@ def quantised_model(nodes: str, constants: dict[str, Any], dtype: Any = np.int8)
     names = ["x"] + (["y"] if "dy" in nodes else [])
     shift = 128 if dtype is np.uint8 else 0
     constants = dict(constants)
-    inputs = {name: IMAGE for name in names}
+    inputs = dict.fromkeys(names, IMAGE)
     plain = build(" ".join(f"d{name} = Identity({name})" for name in names) + " " + nodes, inputs, constants,
                   outputs=("o",))  # fmt: skip
     values = original_outputs(plain, sample_inputs(plain, count=SAMPLES))[0]
@@ -186,7 +187,8 @@ REFUSALS = {
                        "scale is not positive"),
     "weights_along_columns": (
         "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) "
-        "w = DequantizeLinear<axis=1>(w_q, w_s, w_z) o = Conv(d, w) p = QuantizeLinear(o, s, z) out = DequantizeLinear(p, s, z)",
+        "w = DequantizeLinear<axis=1>(w_q, w_s, w_z) o = Conv(d, w) p = QuantizeLinear(o, s, z) "
+        "out = DequantizeLinear(p, s, z)",
         "scales along axis 1, not 0"),
 }  # fmt: skip
 
@@ -222,8 +224,8 @@ class _Reader:
 def test_import_onnx_quantised_by_onnxruntime_packs_and_agrees(
     tmp_path: Path, activations: str, per_channel: bool
 ) -> None:
-    """The demo's network. The layers of the two round differently, so a digit on the edge may change its class:
-    one of 360 is allowed to."""
+    """The demo's network. The layers of the two round differently, so a digit on the edge may change its
+    class: one of 360 is allowed to."""
     require_module("sklearn")
     quantization = require_module("onnxruntime.quantization")
     from examples.digits.dataset import load_split

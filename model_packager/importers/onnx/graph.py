@@ -158,7 +158,8 @@ class Graph:
 
     def natural_order(self, value: Value) -> tuple[int, ...]:
         """The order in which the axes lie in memory: channels last where that is true, else as ONNX has
-        them, else whatever order is true; ONNX's order where none is."""
+        them, else whatever order is true. Where none is, as in shuffled channels, the order to bring them
+        into: channels last for images, ONNX's for others."""
         rank = len(value.shape)
         candidates = [layout.channels_last(rank), tuple(range(rank))] if rank > 2 else [tuple(range(rank))]
         axes = layout.split(value.factors, value.shape)
@@ -168,7 +169,7 @@ class Graph:
         for order in candidates:
             if layout.is_contiguous(layout.in_order(value.factors, value.shape, order)):
                 return order
-        return tuple(range(rank))
+        return layout.channels_last(rank) if rank == 4 else tuple(range(rank))
 
     def arranged(self, value: Value, order: Sequence[int], stored: Shape | None = None) -> int:
         """Index of a tensor that holds `value` with its axes in this order, and has the shape `stored`
