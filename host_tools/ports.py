@@ -42,19 +42,29 @@ def real_outputs(outputs: Sequence[Array], model: Model) -> list[Array]:
     return real
 
 
+def check_output_path(path: str | Path, model: Model) -> None:
+    """Refuse early, before a long run, what `save_outputs` would refuse.
+
+    Raises:
+        UsageError: a path with another ending than .npy or .npz, or .npy for several outputs.
+    """
+    path = Path(path)
+    if path.suffix not in (".npy", ".npz"):
+        raise UsageError(f"{path}: the name of the output file must end in .npy or .npz")
+    if len(model.outputs) > 1 and path.suffix != ".npz":
+        raise UsageError(f"{path}: the model has {len(model.outputs)} outputs, so the name must end in .npz")
+
+
 def save_outputs(path: str | Path, outputs: Sequence[Array], model: Model) -> None:
     """One output as .npy, several (or a path that ends in .npz) as .npz under the ports' names; whole or not
     at all.
 
     Raises:
-        UsageError: a path with another ending, or .npy for several outputs.
+        UsageError: as `check_output_path`.
         OSError: the file cannot be written.
     """
     path = Path(path)
-    if path.suffix not in (".npy", ".npz"):
-        raise UsageError(f"{path}: the name of the output file must end in .npy or .npz")
-    if len(outputs) > 1 and path.suffix != ".npz":
-        raise UsageError(f"{path}: the model has {len(outputs)} outputs, so the name must end in .npz")
+    check_output_path(path, model)
     with replacing(path) as file:
         if path.suffix == ".npz":
             named = {port.name: output for port, output in zip(model.outputs, outputs, strict=True)}

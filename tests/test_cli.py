@@ -153,6 +153,24 @@ def test_cli_run_output_npz_has_the_names_of_the_ports(packed: Path, tmp_path: P
     assert np.load(y_path)["output0"].shape == (1, 5)
 
 
+@pytest.mark.parametrize("target", ["reference", "cpython"])
+def test_cli_run_golden_compares_with_the_packager(packed: Path, capsys: Capture, target: str) -> None:
+    code, _, err = run_cli(capsys, "run", packed, "--golden", "--target", target)
+    assert (code, err) == (0, f"golden test passed on {target}\n")
+
+
+def test_cli_run_golden_mismatch_is_named(packed: Path, capsys: Capture) -> None:
+    model = container.load(packed.read_bytes())
+    assert model.golden is not None
+    model.golden = (model.golden[0], model.golden[1] ^ 1)
+    packed.write_bytes(container.dump(model))
+    code, out, err = run_cli(capsys, "run", packed, "--golden")
+    assert code == ExitCode.ERROR
+    assert not out
+    assert "golden_mismatch" in err
+    assert_one_sentence(err)
+
+
 def _arrays(tmp_path: Path, *arrays: np.ndarray) -> Path:
     path = tmp_path / "x.npz"
     np.savez(path, *arrays)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from model_packager.errors import FormatError, UsageError
+from model_packager.format_table import ErrorCode
+
+if TYPE_CHECKING:
+    from model_packager.model import Array, Model
 
 HELP = "run a .thimble file on input arrays"
 SHOWN_SAMPLES = 10
@@ -29,11 +36,16 @@ def add_target_option(parser: argparse.ArgumentParser) -> None:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", metavar="MODEL.thimble", help="the packed model")
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
         "--input",
         metavar="X",
-        required=True,
         help=".npy, or .npz for several inputs: one sample or a batch; floats are quantised",
+    )
+    what.add_argument(
+        "--golden",
+        action="store_true",
+        help="run the test that is stored in the file instead, and compare with what the packager computed",
     )
     parser.add_argument("--output", metavar="Y", help="write the outputs to this .npy or .npz")
     parser.add_argument("--json", action="store_true", help="print the outputs as JSON")
@@ -44,20 +56,26 @@ def run(arguments: argparse.Namespace) -> int:
     """Load the model into the target, run it, save or print."""
     from pathlib import Path
 
-    from host_tools.ports import quantised_inputs, real_outputs, save_outputs
+    from host_tools.ports import check_output_path, quantised_inputs, real_outputs, save_outputs
     from host_tools.targets import open_target
     from model_packager import container
     from model_packager.sample_arrays import load_arrays
 
     data = Path(arguments.model).read_bytes()
     model = container.load(data)
-    inputs = quantised_inputs(load_arrays(arguments.input), model)
+    if arguments.output:
+        check_output_path(arguments.output, model)
+    inputs = _golden(model) if arguments.golden else quantised_inputs(load_arrays(arguments.input), model)
     target = open_target(arguments.target)
     try:
         target.load(data)
-        outputs = real_outputs(target.run(inputs), model)
+        integers = target.run(inputs)
     finally:
         target.close()
+    if arguments.golden:
+        _compare(model, integers)
+        print(f"golden test passed on {arguments.target}", file=sys.stderr)
+    outputs = real_outputs(integers, model)
     if arguments.output:
         save_outputs(arguments.output, outputs, model)
     if arguments.json:
@@ -66,6 +84,23 @@ def run(arguments: argparse.Namespace) -> int:
     elif not arguments.output:
         _print(outputs, [port.name for port in model.outputs])
     return 0
+
+
+def _golden(model: Model) -> list[Array]:
+    from model_packager.golden import golden_inputs
+
+    if model.golden is None:
+        raise UsageError("the file holds no golden test")
+    return golden_inputs(model, model.golden[0])
+
+
+def _compare(model: Model, outputs: list[Array]) -> None:
+    from model_packager.golden import output_crc32
+
+    found = output_crc32(outputs)
+    if model.golden is not None and found != model.golden[1]:
+        detail = f"the outputs have CRC-32 {found:08x}, the packager's {model.golden[1]:08x}"
+        raise FormatError(ErrorCode.GOLDEN_MISMATCH, detail)
 
 
 def _print(outputs: list[Any], names: list[str]) -> None:
