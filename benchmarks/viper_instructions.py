@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from host_tools.shipped import device_package_folder
 from model_packager import numerics
 
-KERNELS = ROOT / "firmware" / "thimble" / "kernels.py"
+KERNELS = device_package_folder() / "kernels.py"
 BYTECODE, VIPER = 2, 4  # kinds of code in a .mpy
 CODE, STACK, HEAP, SELF, RETURN = 0x10000, 0x40000, 0x100000, 0x50000, 0x60000
 TABLE = 0x70000  # addresses of the runtime's functions: entry n lies at TABLE + 4 n

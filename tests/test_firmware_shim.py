@@ -57,7 +57,7 @@ def test_shim_overflow_raises(body: str, a: int, b: int) -> None:
 
 
 def test_shim_overflow_names_the_line() -> None:
-    with pytest.raises(OverflowError, match="example.py:6: "):
+    with pytest.raises(OverflowError, match=r"example\.py:6: "):
         viper("c = a\nif b:\n    c = c * c\nreturn c")(LARGEST, 1)
 
 

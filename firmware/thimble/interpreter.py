@@ -20,8 +20,8 @@ try:
 except (ImportError, SyntaxError, ValueError):  # no native code on this board
     from thimble import kernels_bytecode as kernels
 
-# generated:begin OperatorKind ScheduleKind RequantForm ErrorCode:BAD_INPUT Layout:SPARSE Attr:MEAN Attr:SOFTMAX
-# generated:also Attr:CONV_2D Attr:MUL.MULTIPLIER,MUL.CLAMP_MIN Attr:AVERAGE_POOL_2D Attr:RESIZE_NEAREST
+# generated:begin OperatorKind ScheduleKind RequantForm ErrorCode:BAD_INPUT Layout:SPARSE Attr:MEAN
+# generated:also Attr:SOFTMAX Attr:CONV_2D Attr:MUL.MULTIPLIER,MUL.CLAMP_MIN Attr:AVERAGE_POOL_2D Attr:RESIZE_NEAREST
 _OPERATOR_CONV_2D = const(1)
 _OPERATOR_DEPTHWISE_CONV_2D = const(2)
 _OPERATOR_FULLY_CONNECTED = const(3)
@@ -162,8 +162,8 @@ def _strides(tensor):
 
 
 class _Weighted:
-    """A convolution or fully connected operator while it runs: its stream, its parameters `p` (which begin with
-    its attributes), and where a channel's bias and scale are found."""
+    """A convolution or fully connected operator while it runs: its stream, its parameters `p` (which begin
+    with its attributes), and where a channel's bias and scale are found."""
 
     def __init__(self, network, operator, wide, narrow):
         program = network.program
@@ -211,7 +211,8 @@ class _Weighted:
         self._channel = 0
 
     def next(self):
-        """The next channel: its row, scale and inputs go into the parameters; returns (bias, number of pairs)."""
+        """The next channel: its row, scale and inputs go into the parameters; returns (bias, number of
+        pairs)."""
         count = self.stream.next_row()
         p = self.p
         p[_P_ROW] = self.stream.row
@@ -267,8 +268,8 @@ class Network:
         self.kernels = lane or kernels
         self.window_bytes = window_bytes
         source = Source(source)
-        # The checks leave much garbage: unless it is collected early, what stays lies scattered among it, and no
-        # place is left for the arena in a small heap.
+        # The checks leave much garbage: unless it is collected early, what stays lies scattered among it,
+        # and no place is left for the arena in a small heap.
         threshold = gc.threshold()
         gc.threshold(_GARBAGE_BYTES)
         try:
@@ -293,8 +294,8 @@ class Network:
         self.reset()
 
     def _prepare(self):
-        """Lay out the RAM, once: the arena and, above the tensors that live while an operator runs, its scratch.
-        model_packager.passes.kernel_scratch.ram_peak_bytes gives the same sum."""
+        """Lay out the RAM, once: the arena and, above the tensors that live while an operator runs, its
+        scratch. model_packager.passes.kernel_scratch.ram_peak_bytes gives the same sum."""
         program = self.program
         count = self.operator_count
         last = {}
@@ -459,7 +460,9 @@ class Network:
 
     # -- copies
 
-    def _walk(self, target, start, counts, out_strides, x_strides, mode, mask=0, out=None, x=None, table=None, at=0):
+    def _walk(
+        self, target, start, counts, out_strides, x_strides, mode, mask=0, out=None, x=None, table=None, at=0
+    ):
         """kernels.walk with `counts` steps on four axes; the arena is the default of out and x."""
         p = array("i", (target, start, mask, at))
         for values in (counts, out_strides, x_strides):
@@ -618,7 +621,9 @@ class Network:
                     for channel in range(channels):
                         total = self._walk(0, start + channel, counts, strides, strides, 0) - 128 * count
                         # halves away from zero
-                        total = (total + count // 2) // count if total > 0 else -((count // 2 - total) // count)
+                        total = (
+                            (total + count // 2) // count if total > 0 else -((count // 2 - total) // count)
+                        )
                         self.arena[target + channel] = min(max(total + 128, low), high)
                 target += channels
 
@@ -664,7 +669,9 @@ class Network:
                 difference = arena[index] - largest
                 e = 0
                 if difference >= a[_SOFTMAX_DIFF_MIN]:
-                    e = _exponential(_high_product(_wrap(difference << a[_SOFTMAX_SHIFT]), a[_SOFTMAX_MULTIPLIER]))
+                    e = _exponential(
+                        _high_product(_wrap(difference << a[_SOFTMAX_SHIFT]), a[_SOFTMAX_MULTIPLIER])
+                    )
                 exponentials.append(e)
                 total += _divide_by_power(e, 12)
             bits = 0
@@ -678,7 +685,8 @@ class Network:
                 at += 1
 
     def _weighted(self, operator, tail, out):
-        """CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED under any schedule; `tail` is the other one of a pair."""
+        """CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED under any schedule; `tail` is the other one of a
+        pair."""
         x = self._tensor(operator.inputs[0])
         work = _Weighted(self, operator, 0, len(self.scratch))
         if operator.kind == _OPERATOR_DEPTHWISE_CONV_2D:
@@ -705,7 +713,9 @@ class Network:
             stream = work.stream
             p[_P_X] = x[0]
             if work.pairs:
-                bias = self.kernels.dot_pairs(stream.buffer, arena, stream.buffer, p, stream.state, bias, count)
+                bias = self.kernels.dot_pairs(
+                    stream.buffer, arena, stream.buffer, p, stream.state, bias, count
+                )
             self.kernels.convolve(stream.buffer, arena, arena, p, bias)
 
     def _convolution(self, work, operator, x, out):
@@ -736,8 +746,9 @@ class Network:
                 work.convolve(source, self.arena)
 
     def _open_plane(self, work, operator, x, out):
-        """Make room for the padded plane of a depthwise operator, in which all its windows lie; returns where the
-        channel begins, the length of the plane's rows, and how many rows and columns of the channel it holds."""
+        """Make room for the padded plane of a depthwise operator, in which all its windows lie; returns
+        where the channel begins, the length of the plane's rows, and how many rows and columns of the
+        channel it holds."""
         p = work.p
         work.geometry(x, out)
         h, w = self._padded(operator)
@@ -779,7 +790,8 @@ class Network:
                 work.convolve(self.scratch, self.arena)
 
     def _fused_depthwise(self, work, tail, x, out):
-        """Each channel's plane goes from the convolution into padded scratch and from there through the tail."""
+        """Each channel's plane goes from the convolution into padded scratch and from there through the
+        tail."""
         middle = self._tensor(tail.inputs[0])
         second = _Weighted(self, tail, *work.left)
         at, w, rows, columns = self._open_plane(second, tail, middle, out)

@@ -1,9 +1,9 @@
 """Inner loops in viper: weights and activations in buffers go in, activations, rows and sums come out.
 
 The interpreter and the streams call these functions; they have checked every range before. Activations
-are *offset binary* here: the arena holds q + 128 as an unsigned byte, since viper reads bytes unsigned; weights are
-two's complement bytes, so that raw rows are used in place. All integers fit 32 bits at every step: no
-constant and no intermediate value relies on the 64-bit words of a PC. Parameters come in an array of
+are *offset binary* here: the arena holds q + 128 as an unsigned byte, since viper reads bytes unsigned;
+weights are two's complement bytes, so that raw rows are used in place. All integers fit 32 bits at every
+step: no constant and no intermediate value relies on the 64-bit words of a PC. Parameters come in an array of
 non-negative ints (`ptr32` reads negative ones differently on 32 and 64 bits); the indexes below are the
 fields of that array, and the modules that fill it repeat the ones they use (tests/test_firmware_sources.py
 compares them).
@@ -126,7 +126,8 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
         target = int(out) + p[_P_OUT] + y * p[_P_OUT_STRIDE_Y]
         column = p[_P_OUT_W]
         while column:
-            # At the border, where sums over the whole row do not hold, each input has the zero point taken off.
+            # At the border, where sums over the whole row do not hold, each input has the zero point taken
+            # off.
             acc = interior
             border = 0
             if top < 0 or left < 0:
@@ -320,8 +321,8 @@ def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
     """The next row of a stream: 1 done, 0 the buffer needs bytes, -1 bad stream.
 
     `entries` is the value map's table. After 0 the call is repeated: all progress is in the state. A *stage*
-    reads one symbol: -1 the flag of a bitmap, 0 a gap, 1 a value. Layout BITS is read as values of one bit, the
-    plane of signs after the plane of non-zeros, each filled up to whole words.
+    reads one symbol: -1 the flag of a bitmap, 0 a gap, 1 a value. Layout BITS is read as values of one bit,
+    the plane of signs after the plane of non-zeros, each filled up to whole words.
     """
     position = s[_S_POSITION]
     bits = s[_S_BITS]

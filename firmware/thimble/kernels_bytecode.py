@@ -1,7 +1,7 @@
 """The functions of kernels.py in plain Python, for a board whose MicroPython makes no native code.
 
-Same arguments, same results, same parameter arrays; much slower and much smaller. Integers of any size make a few
-lines of what takes limbs in viper. See kernels.py for what each function does.
+Same arguments, same results, same parameter arrays; much slower and much smaller. Integers of any size make
+a few lines of what takes limbs in viper. See kernels.py for what each function does.
 """
 
 from micropython import const

@@ -2,7 +2,8 @@
 
 A `Stream` owns the state of one open stream: tables and row buffer lie in the caller's scratch, the payload
 in memory or in a file that is read through a small window. Rows are dense two's complement bytes, or
-(position, weight) pairs of a sparse row for the operator that asks for them. The bit-level work is done by kernels.decode.
+(position, weight) pairs of a sparse row for the operator that asks for them. The bit-level work is done by
+kernels.decode.
 """
 
 from array import array
@@ -11,7 +12,7 @@ from micropython import const
 
 from thimble.errors import ThimbleError
 
-# generated:begin Layout Coder ValueMap Feature:SPARSE Limit:ROW_LENGTH,TENSOR_BYTES
+# generated:begin Layout Coder ValueMap Feature:SPARSE Limit:ROW_LENGTH,WEIGHTS
 # generated:also ErrorCode:BAD_STREAM,BAD_CONSTANT,LIMIT_EXCEEDED
 # generated:also Value:CLASS_GAP_MAX,CLASS_MAX_TOKENS,CLASS_MAX_LENGTH_BITS,HUFFMAN_MAX_LENGTH_BITS
 _LAYOUT_DENSE = const(0)
@@ -29,7 +30,7 @@ _MAP_LOG2 = const(3)
 _MAP_BINARY = const(4)
 _FEATURE_SPARSE = const(16)
 _MAX_ROW_LENGTH = const(16777216)
-_MAX_TENSOR_BYTES = const(1073741824)
+_MAX_WEIGHTS = const(134217728)
 _ERROR_BAD_STREAM = const(-18)
 _ERROR_BAD_CONSTANT = const(-15)
 _ERROR_LIMIT_EXCEEDED = const(-13)
@@ -100,7 +101,7 @@ def check_stream(f):
     kind = f[_F_MAP]
     if layout > _LAYOUT_BITS or coder > _CODER_RANGE or kind > _MAP_BINARY:
         raise ThimbleError(_ERROR_BAD_CONSTANT, "encoding")
-    if cols > _MAX_ROW_LENGTH or rows * cols > _MAX_TENSOR_BYTES:
+    if cols > _MAX_ROW_LENGTH or rows * cols > _MAX_WEIGHTS:
         raise ThimbleError(_ERROR_LIMIT_EXCEEDED, "weights")
     sparse = layout == _LAYOUT_SPARSE
     by_map = kind - _MAP_CODEBOOK
