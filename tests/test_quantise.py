@@ -326,7 +326,7 @@ def accuracy(model: Model, batch: Any, labels: Any) -> float:
 
 
 def require_small_loss(model: Model, calibration: Any, batch: Any, labels: Any, least: float) -> None:
-    """With every method the quantised model loses half a point at most; the float one has `least` per cent."""
+    """With every method the quantised model loses half a point at most; the float one has `least` or more."""
     before = accuracy(model, batch, labels)
     assert before >= least
     for options in METHODS:

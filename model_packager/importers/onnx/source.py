@@ -97,17 +97,16 @@ def read_model(source: bytes | str | Path) -> SourceModel:
 
 
 def _parse(onnx: ModuleType, source: bytes | str | Path) -> Any:
-    name, data = "the ONNX model", source
+    data = source
     if isinstance(source, (str, Path)):
-        name = str(source)
         try:
             data = Path(source).read_bytes()
         except OSError as error:
-            raise UsageError(f"cannot read {name}: {error.strerror or error}") from error
+            raise UsageError(f"cannot read {source}: {error.strerror or error}") from error
     try:
         proto = onnx.ModelProto.FromString(data)
     except Exception as error:  # the protobuf runtimes raise classes of their own
-        raise ImportRefused(f"{name} is not an ONNX file, or it is damaged") from error
+        raise ImportRefused("this is not an ONNX file, or it is damaged") from error
     return proto
 
 
