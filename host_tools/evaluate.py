@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from host_tools.judges import Judge
-from host_tools.ports import real_outputs
+from host_tools.ports import in_original_layout, real_outputs
 from host_tools.targets import Target
 from model_packager.errors import UsageError
 from model_packager.format_table import PortFlag
@@ -83,7 +83,9 @@ def evaluate(
         outputs = target.run(steps)
         answers = known[start : start + _CHUNK_SAMPLES] if known is not None else None
         theirs = judge.run(_judge_inputs(judge, model, part, steps)) if judge is not None else None
-        tally.count(outputs, real_outputs(outputs, model), theirs, answers)
+        pairs = zip(outputs, model.outputs, strict=True)
+        integers = [in_original_layout(output, model, port) for output, port in pairs]
+        tally.count(integers, real_outputs(outputs, model), theirs, answers)
         progress(start + len(steps[0]), count)
     return tally.evaluation(count, judge, known is not None)
 
@@ -93,7 +95,8 @@ def _judge_inputs(judge: Judge, model: Model, part: Sequence[Array], steps: Sequ
     if len(judge.input_dtypes) != len(part):
         raise UsageError(f"the original has {len(judge.input_dtypes)} inputs, the packed model {len(part)}")
     chosen = []
-    for dtype, batch, step, port in zip(judge.input_dtypes, part, steps, model.inputs, strict=True):
+    for dtype, stored, stored_step, port in zip(judge.input_dtypes, part, steps, model.inputs, strict=True):
+        batch, step = (in_original_layout(values, model, port) for values in (stored, stored_step))
         if not np.issubdtype(dtype, np.floating):
             chosen.append(step.astype(dtype))
         elif port.flags & PortFlag.FLOAT and batch.dtype != step.dtype:

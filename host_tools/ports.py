@@ -16,7 +16,7 @@ import numpy as np
 from host_tools.atomic_file import replacing
 from model_packager.errors import UsageError
 from model_packager.format_table import PortFlag
-from model_packager.model import Array, Model
+from model_packager.model import Array, Model, Port
 from model_packager.numerics import dequantise
 from model_packager.sample_arrays import batches_for_inputs, has_channels_first, quantised_batch
 
@@ -38,8 +38,13 @@ def real_outputs(outputs: Sequence[Array], model: Model) -> list[Array]:
     real = []
     for output, port in zip(outputs, model.outputs, strict=True):
         values = dequantise(output, port.scale, port.zero_point) if port.flags & PortFlag.FLOAT else output
-        real.append(values.transpose(0, 3, 1, 2) if has_channels_first(model, port) else values)
+        real.append(in_original_layout(values, model, port))
     return real
+
+
+def in_original_layout(batch: Array, model: Model, port: Port) -> Array:
+    """A port's batch (N, *shape[1:]) as the original model counts its axes: channels first where it does."""
+    return batch.transpose(0, 3, 1, 2) if has_channels_first(model, port) else batch
 
 
 def check_output_path(path: str | Path, model: Model) -> None:
