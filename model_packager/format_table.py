@@ -249,6 +249,8 @@ class Limit(enum.IntEnum):
     MODEL_INPUTS = 16
     MODEL_OUTPUTS = 16
     ROW_LENGTH = 1 << 24
+    SPARSE_ROW_LENGTH = 1 << 16  # of a SPARSE stream: positions in a decoded row have 16 bits
+    WEIGHTS = 1 << 27  # of one tensor; the largest layer of VGG-16 has 103 million
 
 
 # ----------------------------------------------------------------------------------------------- tensors

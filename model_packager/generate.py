@@ -366,7 +366,12 @@ def c_header() -> str:
         if attributes:
             title = f"{operator.name.lower()}_attribute"
             lines += _c_index_enum(title, operator.name, (item.name for item in attributes))
-    lines += ["#endif", ""]
+    lines.append("/* Attribute defaults in this order, each within a signed byte. */")
+    for operator, attributes in OPERATOR_ATTRIBUTES.items():
+        if attributes:
+            defaults = ", ".join(str(item.default) for item in attributes)
+            lines.append(f"#define THIMBLE_{operator.name}_DEFAULTS {{{defaults}}}")
+    lines += ["", "#endif", ""]
     text = "\n".join(lines)
     _refuse_repeated_names(text)
     return text

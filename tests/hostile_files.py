@@ -281,6 +281,11 @@ _PROGRAM_CASES: dict[str, tuple[str, dict[str, bytes | None], str]] = {
         {"constant1.rows": u(1 << 16), "constant1.cols": u(1 << 16)},
         "limit_exceeded",
     ),
+    "weights_one_row_over_limit": (
+        "fully_connected",
+        {"constant1.rows": u((1 << 13) + 1), "constant1.cols": u(1 << 14)},
+        "limit_exceeded",
+    ),
     "weights_value_bits_9": ("fully_connected", {"constant1.value_bits": u(9)}, "bad_stream"),
     "weights_value_bits_0": ("fully_connected", {"constant1.value_bits": u(0)}, "bad_stream"),
     "weights_gap_bits_unused": ("fully_connected", {"constant1.gap_bits": u(1)}, "bad_stream"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -34,7 +35,7 @@ from model_packager.encoders.range_coder import DIRECT, RangeDecoder, encode_dec
 from model_packager.encoders.relative_index import find_entries, insert_fillers
 from model_packager.encoders.stream import Matrix, plan
 from model_packager.errors import FormatError, PackError, UsageError
-from model_packager.format_table import Coder, ErrorCode, Layout, ValueMap
+from model_packager.format_table import Coder, ErrorCode, Layout, Limit, ValueMap
 from model_packager.importers.tflite import import_tflite
 
 Weights = npt.NDArray[np.int8]
@@ -431,3 +432,35 @@ def test_decode_longer_payload_is_refused() -> None:
             stream = encode(values, encoding)
             with pytest.raises(FormatError, match="bad_stream"):
                 decode(broken(stream, lambda payload: payload + bytes(5)))
+
+
+def test_decode_largest_matrix_of_zeros_takes_a_byte_per_weight() -> None:
+    """208 bytes of file can ask for it, so it must cost no more than the matrix itself."""
+    rows = 1 << 14
+    descriptor = StreamDescriptor(
+        rows, Limit.WEIGHTS // rows, Layout.SPARSE, Coder.FIXED, ValueMap.IDENTITY, value_bits=8, gap_bits=8
+    )
+    tracemalloc.start()
+    try:
+        values = decode(Stream(descriptor, b""))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert values.shape == (rows, Limit.WEIGHTS // rows)
+    assert peak_bytes < 1.01 * Limit.WEIGHTS
+
+
+@pytest.mark.parametrize("density", [0, 1e-4])
+def test_encode_sparse_rows_beyond_16_bit_positions_are_refused(density: float) -> None:
+    random = np.random.default_rng(3)
+    for cols, fits in ((Limit.SPARSE_ROW_LENGTH, True), (Limit.SPARSE_ROW_LENGTH + 1, False)):
+        values = (random.random((2, cols)) < density).astype(np.int8)
+        values[:, -1] = 5 if density else 0
+        assert any(encoding.layout is Layout.SPARSE for encoding in candidates(values)) is fits
+        np.testing.assert_array_equal(decode(choose(values)), values)
+        encoding = Encoding(Layout.SPARSE, Coder.FIXED, ValueMap.IDENTITY)
+        if fits:
+            np.testing.assert_array_equal(decode(encode(values, encoding)), values)
+        else:
+            with pytest.raises(PackError, match="too long for a sparse-fixed-identity stream"):
+                encode(values, encoding)

@@ -52,6 +52,8 @@ def test_limits_in_the_text_are_those_of_the_format_table(document: str) -> None
     assert f"`section_count` ≤ {Limit.SECTIONS}" in checks
     assert Limit.FILE_BYTES == Limit.TENSOR_BYTES == 2**30 and "`file_bytes` ≤ 2^30" in checks
     assert Limit.ROW_LENGTH == 2**24 and "cols ≤ 2^24" in checks
+    assert Limit.SPARSE_ROW_LENGTH == 2**16 and "(SPARSE: 2^16)" in checks
+    assert Limit.WEIGHTS == 2**27 and "rows · cols ≤ 2^27" in checks
     assert Limit.DIMENSION == 2**31 - 1 and "above 2^31 - 1" in checks
 
 

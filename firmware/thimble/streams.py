@@ -12,7 +12,7 @@ from micropython import const
 
 from thimble.errors import ThimbleError
 
-# generated:begin Layout Coder ValueMap Feature:SPARSE Limit:ROW_LENGTH,WEIGHTS
+# generated:begin Layout Coder ValueMap Feature:SPARSE Limit:ROW_LENGTH,SPARSE_ROW_LENGTH,WEIGHTS
 # generated:also ErrorCode:BAD_STREAM,BAD_CONSTANT,LIMIT_EXCEEDED
 # generated:also Value:CLASS_GAP_MAX,CLASS_MAX_TOKENS,CLASS_MAX_LENGTH_BITS,HUFFMAN_MAX_LENGTH_BITS
 _LAYOUT_DENSE = const(0)
@@ -30,6 +30,7 @@ _MAP_LOG2 = const(3)
 _MAP_BINARY = const(4)
 _FEATURE_SPARSE = const(16)
 _MAX_ROW_LENGTH = const(16777216)
+_MAX_SPARSE_ROW_LENGTH = const(65536)
 _MAX_WEIGHTS = const(134217728)
 _ERROR_BAD_STREAM = const(-18)
 _ERROR_BAD_CONSTANT = const(-15)
@@ -61,24 +62,28 @@ _S_BITS = const(3)
 _S_HELD = const(4)
 _S_COLUMN = const(5)
 _S_NEXT = const(6)
-_S_PENDING = const(7)
-_S_ENTRIES = const(9)
-_S_KEPT = const(10)
+_S_STAGE = const(7)
+_S_ENTRIES = const(8)
+_S_KEPT = const(9)
+_S_CLEAR = const(10)
 _S_COLS = const(11)
-_S_LAYOUT = const(12)
-_S_CODER = const(13)
-_S_VALUE_BITS = const(14)
-_S_GAP_BITS = const(15)
-_S_VALUE_COUNT = const(16)
-_S_MAP = const(17)
-_S_GAP_TABLE = const(18)
-_S_VALUE_TABLE = const(19)
-_S_SYMBOLS = const(20)
-_S_ROW = const(22)
-_S_PAIRS = const(23)
-_S_MAX_ENTRIES = const(24)
-_S_FORM = const(25)
-_S_SIZE = const(26)
+_S_WORDS = const(12)
+_S_END = const(13)
+_S_LAYOUT = const(14)
+_S_CODER = const(15)
+_S_VALUE_BITS = const(16)
+_S_GAP_BITS = const(17)
+_S_FLAG_BITS = const(18)
+_S_VALUE_COUNT = const(19)
+_S_MAP = const(20)
+_S_GAP_TABLE = const(21)
+_S_VALUE_TABLE = const(22)
+_S_SYMBOLS = const(23)
+_S_ROW = const(25)
+_S_PAIRS = const(26)
+_S_MAX_ENTRIES = const(27)
+_S_FORM = const(28)
+_S_SIZE = const(29)
 
 _ALL = const(0x3FFFFFFF)  # no symbol can run out of the buffer: it holds the payload's end
 _LOOKAHEAD_BYTES = const(18)  # more than the longest entry takes: 5 + 1 + 8 chances of 7.05 bits, 23 raw bits
@@ -101,9 +106,9 @@ def check_stream(f):
     kind = f[_F_MAP]
     if layout > _LAYOUT_BITS or coder > _CODER_RANGE or kind > _MAP_BINARY:
         raise ThimbleError(_ERROR_BAD_CONSTANT, "encoding")
-    if cols > _MAX_ROW_LENGTH or rows * cols > _MAX_WEIGHTS:
-        raise ThimbleError(_ERROR_LIMIT_EXCEEDED, "weights")
     sparse = layout == _LAYOUT_SPARSE
+    if cols > (_MAX_SPARSE_ROW_LENGTH if sparse else _MAX_ROW_LENGTH) or rows * cols > _MAX_WEIGHTS:
+        raise ThimbleError(_ERROR_LIMIT_EXCEEDED, "weights")
     by_map = kind - _MAP_CODEBOOK
     low, high = 0, 0
     if layout == _LAYOUT_BITS:

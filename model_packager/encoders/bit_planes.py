@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from model_packager.encoders.bit_stream import IntArray, bad_stream
+from model_packager.encoders.bit_stream import Int8Array, IntArray, bad_stream
 from model_packager.encoders.descriptor import StreamDescriptor
 from model_packager.encoders.ternary import MAGNITUDE_BYTES
 from model_packager.encoders.value_map import ValueTable
@@ -41,7 +41,7 @@ def encode_ternary(values: IntArray, magnitudes: bytes) -> bytes:
     return magnitudes + bytes(MAGNITUDE_PADDING_BYTES) + _pack(planes)
 
 
-def decode_bit_planes(payload: bytes, table: ValueTable | None, descriptor: StreamDescriptor) -> IntArray:
+def decode_bit_planes(payload: bytes, table: ValueTable | None, descriptor: StreamDescriptor) -> Int8Array:
     """Weights (rows * cols,); ``table`` is the ternary one, None for BINARY. Raises ``bad_stream``."""
     ternary = descriptor.value_map is ValueMap.TERNARY
     offset = MAGNITUDE_BYTES + MAGNITUDE_PADDING_BYTES if ternary else 0
@@ -55,13 +55,13 @@ def decode_bit_planes(payload: bytes, table: ValueTable | None, descriptor: Stre
     planes = bits.reshape(descriptor.rows, plane_count, -1)
     if planes[:, :, descriptor.cols :].any():
         raise bad_stream("unused bits of a row's last word are not zero")
-    planes = planes[:, :, : descriptor.cols].astype(np.int64)
+    planes = planes[:, :, : descriptor.cols].view(np.int8)
     if table is None:
         return (2 * planes[:, 0] - 1).ravel()
     nonzero, negative = planes[:, 0], planes[:, 1]
     if (negative & ~nonzero).any():
         raise bad_stream("a zero weight has its sign bit set")
-    return table.weights[nonzero + negative].ravel()
+    return table.weights.astype(np.int8)[nonzero + negative].ravel()
 
 
 def _pack(planes: npt.NDArray[np.bool_]) -> bytes:

@@ -15,6 +15,7 @@ from model_packager.errors import FormatError
 from model_packager.format_table import ErrorCode
 
 IntArray = npt.NDArray[np.int64]
+Int8Array = npt.NDArray[np.int8]
 
 # A column of fields: values and their widths in bits, two arrays of one shape.
 Fields = list[tuple[IntArray, IntArray]]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 
-from model_packager.encoders.bit_stream import Fields, IntArray, bad_stream
+from model_packager.encoders.bit_stream import Fields, Int8Array, IntArray, bad_stream
 from model_packager.encoders.dense import neighbours_of
 from model_packager.encoders.descriptor import StreamDescriptor
 from model_packager.encoders.symbol_coder import SymbolReader
@@ -26,9 +28,9 @@ def bitmap_records(weights: IntArray, value_fields: Fields) -> Fields:
     return columns
 
 
-def decode_bitmap(reader: SymbolReader, table: ValueTable, descriptor: StreamDescriptor) -> IntArray:
+def decode_bitmap(reader: SymbolReader, table: ValueTable, descriptor: StreamDescriptor) -> Int8Array:
     """Weights (rows * cols,); raises ``bad_stream``."""
-    weights: list[int] = []
+    weights = array("b")  # a byte each, where a list takes eight
     by_index = table.weights.tolist()
     for _ in range(descriptor.weight_count):
         neighbours = neighbours_of(weights, descriptor.context_distance)
@@ -40,4 +42,4 @@ def decode_bitmap(reader: SymbolReader, table: ValueTable, descriptor: StreamDes
             weight = by_index[index]
         weights.append(weight)
     reader.finish()
-    return np.array(weights, np.int64)
+    return np.frombuffer(weights, np.int8)

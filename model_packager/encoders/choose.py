@@ -26,7 +26,7 @@ from model_packager.encoders.scratch import is_raw, stream_scratch_bytes
 from model_packager.encoders.stream import Matrix, RangePlan, encode_bits, encode_matrix, plan, plan_range
 from model_packager.encoders.ternary import ternary_magnitudes
 from model_packager.errors import UsageError
-from model_packager.format_table import Coder, Layout, ValueMap
+from model_packager.format_table import Coder, Layout, Limit, ValueMap
 
 Objective = Literal["size", "speed"]
 Fits = Callable[[StreamDescriptor], bool]
@@ -55,10 +55,11 @@ def _candidates(matrix: Matrix) -> list[Encoding]:
     maps += [ValueMap.TERNARY] if ternary else []
     maps += [ValueMap.LOG2] if is_log2(matrix.weights) else []
     found = [Encoding(*parts) for parts in itertools.product([Layout.DENSE], Coder, maps)]
+    sparse = [Layout.SPARSE] if matrix.cols <= Limit.SPARSE_ROW_LENGTH else []
     if len(matrix.entries.gaps):
-        layouts = (Layout.SPARSE, Layout.BITMAP)
+        layouts = [*sparse, Layout.BITMAP]
         found += [Encoding(*parts) for parts in itertools.product(layouts, Coder, maps)]
-    else:
+    elif sparse:
         found.append(Encoding(Layout.SPARSE, Coder.FIXED, ValueMap.IDENTITY))
     if is_binary(matrix.weights):
         found.append(Encoding(Layout.BITS, Coder.FIXED, ValueMap.BINARY))

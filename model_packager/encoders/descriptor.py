@@ -102,7 +102,8 @@ def check_descriptor(descriptor: StreamDescriptor) -> None:
     Raises ``FormatError``: ``limit_exceeded`` for a matrix that no reader accepts, ``bad_stream`` for fields
     that a stream of this kind cannot have (docs/FORMAT.md, section 5.2).
     """
-    if descriptor.cols > Limit.ROW_LENGTH or descriptor.weight_count > Limit.TENSOR_BYTES:
+    longest = Limit.SPARSE_ROW_LENGTH if descriptor.layout is Layout.SPARSE else Limit.ROW_LENGTH
+    if descriptor.cols > longest or descriptor.weight_count > Limit.WEIGHTS:
         raise FormatError(
             ErrorCode.LIMIT_EXCEEDED, f"a weight matrix of {descriptor.rows} x {descriptor.cols} is too large"
         )
@@ -130,7 +131,7 @@ def _bounds(descriptor: StreamDescriptor) -> dict[str, tuple[int, int]]:
     sparse = descriptor.layout is Layout.SPARSE
     lowest_entries = 0 if descriptor.coder is Coder.FIXED else 1
     return {
-        "rows": (1, Limit.TENSOR_BYTES),
+        "rows": (1, Limit.WEIGHTS),
         "cols": (1, Limit.ROW_LENGTH),
         "value_bits": _value_bits_bounds(descriptor),
         "gap_bits": _gap_bits_bounds(descriptor),

@@ -6,11 +6,12 @@ in Deep Compression (Han, Mao, Dally 2016, figure 3). CLASS and RANGE code any g
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from model_packager.encoders.bit_stream import IntArray, bad_stream
+from model_packager.encoders.bit_stream import Int8Array, IntArray, bad_stream
 from model_packager.encoders.descriptor import StreamDescriptor
 from model_packager.encoders.symbol_coder import SymbolReader
 from model_packager.encoders.value_map import ValueTable
@@ -46,11 +47,12 @@ def insert_fillers(entries: Entries, gap_bits: int) -> Entries:
     return Entries(gaps, weights, entries.max_row_entries)
 
 
-def decode_sparse(reader: SymbolReader, table: ValueTable, descriptor: StreamDescriptor) -> IntArray:
+def decode_sparse(reader: SymbolReader, table: ValueTable, descriptor: StreamDescriptor) -> Int8Array:
     """Weights (rows * cols,); raises ``bad_stream``."""
-    weights = np.zeros(descriptor.weight_count, np.int64)
+    # A short stream may stand for many zeros: nothing here grows with rows but the weights themselves.
+    weights = np.zeros(descriptor.weight_count, np.int8)
     by_index = table.weights.tolist()
-    row_entries = [0] * descriptor.rows
+    row_entries: Counter[int] = Counter()
     position = -1
     for _ in range(descriptor.entry_count):
         position += reader.read_gap() + 1
@@ -62,7 +64,8 @@ def decode_sparse(reader: SymbolReader, table: ValueTable, descriptor: StreamDes
         if by_index[index]:
             weights[position] = by_index[index]
             row_entries[position // descriptor.cols] += 1
-    if max(row_entries) > descriptor.max_row_entries:
-        raise bad_stream(f"a row has {max(row_entries)} entries, more than {descriptor.max_row_entries}")
+    longest = max(row_entries.values(), default=0)
+    if longest > descriptor.max_row_entries:
+        raise bad_stream(f"a row has {longest} entries, more than {descriptor.max_row_entries}")
     reader.finish()
     return weights

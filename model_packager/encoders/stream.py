@@ -36,6 +36,7 @@ from model_packager.format_table import (
     RANGE_SHIFT_MIN,
     Coder,
     Layout,
+    Limit,
     ValueMap,
 )
 
@@ -249,6 +250,11 @@ def encode_matrix(matrix: Matrix, encoding: Encoding) -> Stream:
     """``encode`` for a matrix that has been analysed already."""
     if encoding.layout is Layout.BITS:
         return encode_bits(matrix, encoding.value_map)
+    if encoding.layout is Layout.SPARSE and matrix.cols > Limit.SPARSE_ROW_LENGTH:
+        raise PackError(
+            f"rows of {matrix.cols} weights are too long for a {encoding.name} stream;"
+            f" {Limit.SPARSE_ROW_LENGTH} are supported"
+        )
     if encoding.layout is not Layout.DENSE and not len(matrix.entries.gaps):
         if (encoding.coder, encoding.value_map) != (Coder.FIXED, ValueMap.IDENTITY):
             raise PackError(f"a matrix of zeros has no {encoding.name} stream: there is nothing to code")
@@ -273,7 +279,7 @@ def decode(stream: Stream) -> npt.NDArray[np.int8]:
         table = read_table(descriptor, payload)
         reader = _open_reader(descriptor, payload[len(table.entries) :])
         weights = LAYOUT_DECODERS[descriptor.layout](reader, table, descriptor)
-    return weights.astype(np.int8).reshape(descriptor.rows, descriptor.cols)
+    return weights.reshape(descriptor.rows, descriptor.cols)
 
 
 def _open_reader(descriptor: StreamDescriptor, data: bytes) -> SymbolReader:

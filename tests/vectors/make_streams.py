@@ -606,7 +606,7 @@ def hostile_range() -> Iterable[Vector]:
     )
     decisions = range_coder.sparse_decisions(np.array([(1 << 25) - 1]), np.array([1]), 2)
     far = range_coder.encode_decisions(decisions, 5)
-    yield refused("range sparse: gap class 25", stream((8, 1 << 24), RANGE_SPARSE, far, **one))
+    yield refused("range sparse: gap class 25", stream((1 << 11, 1 << 16), RANGE_SPARSE, far, **one))
 
 
 def hostile_bits() -> Iterable[Vector]:
@@ -698,6 +698,16 @@ def hostile_descriptors() -> Iterable[Vector]:
     yield refused(
         "descriptor: matrix too large",
         stream((1 << 20, 1 << 20), FIXED_SPARSE, b"", **sparse),
+        "limit_exceeded",
+    )
+    yield refused(
+        "descriptor: sparse row too long",
+        stream((1, (1 << 16) + 1), FIXED_SPARSE, b"", **sparse),
+        "limit_exceeded",
+    )
+    yield refused(
+        "descriptor: matrix one row too large",
+        stream(((1 << 13) + 1, 1 << 14), FIXED_SPARSE, b"", **sparse),
         "limit_exceeded",
     )
 

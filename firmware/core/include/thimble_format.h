@@ -211,6 +211,8 @@ enum thimble_limit {
     THIMBLE_MAX_MODEL_INPUTS = 16,
     THIMBLE_MAX_MODEL_OUTPUTS = 16,
     THIMBLE_MAX_ROW_LENGTH = 16777216,
+    THIMBLE_MAX_SPARSE_ROW_LENGTH = 65536, /* of a SPARSE stream: positions in a decoded row have 16 bits */
+    THIMBLE_MAX_WEIGHTS = 134217728, /* of one tensor; the largest layer of VGG-16 has 103 million */
 };
 
 enum thimble_dtype {
@@ -584,5 +586,22 @@ enum thimble_resize_nearest_attribute {
     THIMBLE_RESIZE_NEAREST_HALF_PIXEL_CENTERS = 1,
     THIMBLE_RESIZE_NEAREST_ATTRIBUTE_COUNT = 2,
 };
+
+/* Attribute defaults in this order, each within a signed byte. */
+#define THIMBLE_CONV_2D_DEFAULTS {0, 0, -128, 127, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1}
+#define THIMBLE_DEPTHWISE_CONV_2D_DEFAULTS {0, 0, -128, 127, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1}
+#define THIMBLE_FULLY_CONNECTED_DEFAULTS {0, 0, -128, 127}
+#define THIMBLE_ADD_DEFAULTS {0, 0, 0, 0, 0, 0, 0, 0, 0, 20, -128, 127}
+#define THIMBLE_SUB_DEFAULTS {0, 0, 0, 0, 0, 0, 0, 0, 0, 20, -128, 127}
+#define THIMBLE_MUL_DEFAULTS {0, 0, 0, 0, 0, -128, 127}
+#define THIMBLE_AVERAGE_POOL_2D_DEFAULTS {1, 1, 1, 1, 0, 0, 0, 0, -128, 127}
+#define THIMBLE_MAX_POOL_2D_DEFAULTS {1, 1, 1, 1, 0, 0, 0, 0, -128, 127}
+#define THIMBLE_MEAN_DEFAULTS {6, 0, 0, 0, 0}
+#define THIMBLE_SOFTMAX_DEFAULTS {0, 0, 0}
+#define THIMBLE_CONCATENATION_DEFAULTS {3}
+#define THIMBLE_PAD_DEFAULTS {0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define THIMBLE_TRANSPOSE_DEFAULTS {0, 1, 2, 3}
+#define THIMBLE_SLICE_DEFAULTS {0, 0, 0, 0, 1, 1, 1, 1}
+#define THIMBLE_RESIZE_NEAREST_DEFAULTS {0, 0}
 
 #endif
