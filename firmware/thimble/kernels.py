@@ -74,25 +74,28 @@ _S_SAFE = const(2)  # beyond it a symbol may need bytes that are not in the buff
 _S_BITS = const(3)  # bits taken from the buffer and not used yet; range coder: code
 _S_HELD = const(4)  # how many; range coder: range
 _S_COLUMN = const(5)  # progress within the row
-_S_NEXT = const(6)  # where the next gap starts, relative to the row
-_S_PENDING = const(7)  # 1: an entry at _S_NEXT - 1 is decoded and not emitted
-_S_WEIGHT = const(8)  # its weight
-_S_ENTRIES = const(9)  # entries left
-_S_KEPT = const(10)  # entries of the row
+_S_NEXT = const(6)  # sparse: where the next entry lies, or its gap starts, relative to the row
+_S_STAGE = const(7)  # which symbol comes next, plus 1: see decode
+_S_ENTRIES = const(8)  # entries left
+_S_KEPT = const(9)  # entries of the row
+_S_CLEAR = const(10)  # columns of the row to set to zero first
 _S_COLS = const(11)
-_S_LAYOUT = const(12)
-_S_CODER = const(13)
-_S_VALUE_BITS = const(14)
-_S_GAP_BITS = const(15)
-_S_VALUE_COUNT = const(16)
-_S_MAP = const(17)  # 0 table, 1 two's complement (RANGE: sign first), 2 zigzag
-_S_GAP_TABLE = const(18)
-_S_VALUE_TABLE = const(19)
-_S_SYMBOLS = const(20)  # HUFFMAN: sorted symbols of the gap table, then (21) of the value table
-_S_ROW = const(22)  # dense row, or the weights of pairs
-_S_PAIRS = const(23)  # positions of pairs
-_S_MAX_ENTRIES = const(24)
-_S_FORM = const(25)  # 1: pairs
+_S_WORDS = const(12)  # BITS: columns with those that fill up the last word, else cols
+_S_END = const(13)  # _S_WORDS, twice that for two planes
+_S_LAYOUT = const(14)
+_S_CODER = const(15)
+_S_VALUE_BITS = const(16)
+_S_GAP_BITS = const(17)
+_S_FLAG_BITS = const(18)  # 1; these three are read by stage
+_S_VALUE_COUNT = const(19)
+_S_MAP = const(20)  # 0 table, 1 two's complement (RANGE: sign first), 2 zigzag
+_S_GAP_TABLE = const(21)
+_S_VALUE_TABLE = const(22)
+_S_SYMBOLS = const(23)  # HUFFMAN: sorted symbols of the gap table, then (24) of the value table
+_S_ROW = const(25)  # dense row, or the weights of pairs
+_S_PAIRS = const(26)  # positions of pairs
+_S_MAX_ENTRIES = const(27)
+_S_FORM = const(28)  # 1: pairs
 
 
 @micropython.viper
@@ -109,6 +112,8 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
     kernel_w = p[_P_KERNEL_W]
     in_h = p[_P_IN_H]
     in_w = p[_P_IN_W]
+    reach_h = (p[_P_KERNEL_H] - 1) * p[_P_DILATION_H]
+    reach_w = (kernel_w - 1) * p[_P_DILATION_W]
     joined = 0
     if depth == p[_P_PIXEL] and p[_P_DILATION_W] == 1:
         joined = 1
@@ -126,23 +131,19 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
         target = int(out) + p[_P_OUT] + y * p[_P_OUT_STRIDE_Y]
         column = p[_P_OUT_W]
         while column:
-            # At the border, where sums over the whole row do not hold, each input has the zero point taken
-            # off.
-            acc = interior
-            border = 0
-            if top < 0 or left < 0:
+            # At the border, where the sum over the whole row does not hold, the zero point is taken off each input.
+            border = top | left | (in_h - 1 - reach_h - top) | (in_w - 1 - reach_w - left)
+            acc = bias
+            if border >= 0:
+                acc = interior
+                border = 0
+            else:
                 border = zero
-            if top + (p[_P_KERNEL_H] - 1) * p[_P_DILATION_H] >= in_h:
-                border = zero
-            if left + (kernel_w - 1) * p[_P_DILATION_W] >= in_w:
-                border = zero
-            if border:
-                acc = bias
             iy = top
             cell = row
             ky = p[_P_KERNEL_H]
             while ky:
-                if iy >= 0 and iy < in_h:
+                if (iy | (in_h - 1 - iy)) >= 0:
                     kx = 0
                     run = 1
                     if joined:
@@ -155,7 +156,7 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
                             kx = kernel_w
                     while kx < kernel_w:
                         ix = left + kx * p[_P_DILATION_W]
-                        if ix >= 0 and ix < in_w:
+                        if (ix | (in_w - 1 - ix)) >= 0:
                             w = ptr8(cell + kx * depth)
                             x = ptr8(image + (iy * in_w + ix) * p[_P_PIXEL])
                             stop = int(w) + run * depth
@@ -317,280 +318,231 @@ def walk(out: ptr8, x: ptr8, table: ptr8, p: ptr32, mode: int) -> int:
 
 
 @micropython.viper
-def decode(source: ptr8, scratch: ptr8, entries: ptr8, s: ptr32) -> int:
+def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> int:
     """The next row of a stream: 1 done, 0 the buffer needs bytes, -1 bad stream.
 
-    `entries` is the value map's table. After 0 the call is repeated: all progress is in the state. A *stage*
-    reads one symbol: -1 the flag of a bitmap, 0 a gap, 1 a value. Layout BITS is read as values of one bit,
-    the plane of signs after the plane of non-zeros, each filled up to whole words.
+    `entries` is the value map's table; `bits` is an argument only to have a register. After 0 the call is
+    repeated: all progress is in the state. Every turn of the loop reads one symbol, or raw bits of one; the
+    *stage* says which: -1 the flag of a bitmap, 0 a gap, 1 a value. Layout BITS is read as values of one bit,
+    the plane of signs after the plane of non-zeros.
     """
-    position = s[_S_POSITION]
     bits = s[_S_BITS]
+    position = s[_S_POSITION]
     held = s[_S_HELD]
     column = s[_S_COLUMN]
     cols = s[_S_COLS]
     layout = s[_S_LAYOUT]
     coder = s[_S_CODER]
+    stage = s[_S_STAGE] - 1
     row = ptr8(int(scratch) + s[_S_ROW])
+    index = s[_S_CLEAR]
+    while index:
+        index -= 1
+        row[index] = 0
+    s[_S_CLEAR] = 0
+    value = 0
+    extra = 0
     result = 1
-    words = cols
-    if layout == 3:
-        words = ((cols + 31) >> 5) << 5
-    end = words
-    if layout == 3 and s[_S_VALUE_BITS] == 2:
-        end += words
-    if layout == 1 and column == 0:
-        s[_S_KEPT] = 0
-        if s[_S_FORM] == 0:
-            index = 0
-            while index < cols:
-                row[index] = 0
-                index += 1
-        column = 1
     while result == 1:
-        stage = 1
-        if layout == 1:
-            if s[_S_PENDING]:
-                index = s[_S_NEXT] - 1
-                if index >= cols:
-                    break
-                weight = s[_S_WEIGHT]
-                if weight:
-                    kept = s[_S_KEPT]
-                    if kept == s[_S_MAX_ENTRIES]:
-                        result = -1
-                        break
-                    if s[_S_FORM]:
-                        pairs = ptr16(int(scratch) + s[_S_PAIRS])
-                        pairs[kept] = index
-                        row[kept] = weight
-                    else:
-                        row[index] = weight
-                    s[_S_KEPT] = kept + 1
-                s[_S_PENDING] = 0
-            if s[_S_ENTRIES] == 0:
-                break
-            stage = 0
-        else:
-            if column == end:
-                break
-            if layout == 2:
-                stage = -1
-        if position > s[_S_SAFE]:
-            result = 0
-            break
-        value = 0
-        extra = 0
-        place = 0
-        while stage < 2:
-            if coder == 3:
-                chances = ptr16(int(scratch) + s[_S_VALUE_TABLE])
-                shift = s[_S_GAP_BITS] & 7
-                base = 1 << s[_S_VALUE_BITS]
-                context = base + 1
-                depth = 5
-                node = 1
-                if stage:
-                    depth = s[_S_VALUE_BITS]
-                    context = 1
-                    if layout != 1:
-                        index = column - 1
-                        if index < 0:
-                            index += cols
-                        value = row[index]
-                        index = column - (s[_S_GAP_BITS] >> 3)
-                        if index < 0:
-                            index += cols
-                        back = 0
-                        if s[_S_GAP_BITS] > 7:
-                            back = row[index]
-                        # of each neighbour the sign: 0 zero, 1 positive, 2 negative; for a flag, zero or not
-                        context = base
-                        length = 3
-                        if stage < 0:
-                            depth = 1
-                            context = base + 9
-                            length = 2
-                        if value:
-                            context += length
-                            if value > 127 and length == 3:
-                                context += 3
-                        if back:
-                            context += 1
-                            if back > 127 and length == 3:
-                                context += 1
-                    base = 0
-                length = 1
-                while True:
-                    if depth == 0:
-                        if stage or length == 0:
-                            break
-                        # the class of a gap is known: its mantissa, the first bit by its chance
-                        depth = node - 32
-                        if depth > 24:
-                            result = -1
-                            break
-                        context = base + node
-                        length = 0
-                        node = 1
-                        continue
-                    bound = held >> 1
-                    if context >= 0:
-                        chance = chances[context]
-                        bound = (held >> 12) * chance
-                        if bits < bound:
-                            chances[context] = chance + ((4096 - chance) >> shift)
-                        else:
-                            chances[context] = chance - (chance >> shift)
-                    node <<= 1
-                    if bits < bound:
-                        held = bound
-                    else:
-                        bits -= bound
-                        held -= bound
-                        node += 1
-                    context = base + node
-                    if length == 0:
-                        context = -1
-                    while held < 0x800000:
-                        held <<= 8
-                        bits <<= 8
-                        if position < s[_S_LIMIT]:
-                            bits |= source[position]
-                        position += 1
-                    depth -= 1
-                if result != 1:
-                    break
-                value = node - 1
-                if stage > 0:
-                    value = node - (1 << s[_S_VALUE_BITS])
-                elif stage < 0:
-                    value = node - 2
-            else:
-                while held <= 22:
-                    if position < s[_S_LIMIT]:
-                        bits |= source[position] << held
-                    position += 1
-                    held += 8
-                if extra:
-                    # raw bits below the class of a gap or a large value, sixteen at a time
-                    length = extra
-                    if length > 16:
-                        length = 16
-                    value |= (bits & ((1 << length) - 1)) << place
-                    place += length
-                    extra -= length
-                else:
-                    length = 1
-                    if stage < 0 or layout == 3:
-                        value = bits & 1
-                    elif coder == 0:
-                        length = s[_S_GAP_BITS]
-                        if stage:
-                            length = s[_S_VALUE_BITS]
-                        value = bits & ((1 << length) - 1)
-                    else:
-                        table = ptr8(int(scratch) + s[_S_GAP_TABLE + stage])
-                        index = bits & 63
-                        if coder == 2:
-                            length = table[index]
-                            value = length >> 3
-                            length = length & 7
-                            if stage == 0:
-                                extra = value
-                                value = 1
-                            elif value > 15:
-                                extra = (value >> 2) - 2
-                                value = 4 + (value & 3)
-                            value <<= extra
-                            place = 0
-                        else:
-                            index <<= 1
-                            length = table[index] | (table[index + 1] << 8)
-                            value = length >> 4
-                            length &= 15
-                            if length == 0:
-                                # a longer code, bit by bit: the counts of each length follow the table
-                                code = 0
-                                first = 0
-                                index = 0
-                                count = 0
-                                while length < 15:
-                                    code = (code << 1) | ((bits >> length) & 1)
-                                    length += 1
-                                    count = table[126 + (length << 1)] | (table[127 + (length << 1)] << 8)
-                                    if code - first < count:
-                                        break
-                                    index += count
-                                    first = (first + count) << 1
-                                    count = 0
-                                if count:
-                                    table = ptr8(int(scratch) + s[_S_SYMBOLS + stage])
-                                    value = table[index + code - first]
-                                else:
-                                    length = 0
-                    if length == 0:
-                        result = -1
-                        break
-                bits >>= length
-                held -= length
-                if extra:
-                    continue
-                if stage == 0 and coder == 2:
-                    value -= 1
-            if stage < 0:
-                stage = 1
-                if value == 0:
-                    row[column] = 0
-                    stage = 3
-            else:
+        if extra == 0:
+            if layout == 1:
                 if stage == 0:
-                    s[_S_NEXT] = s[_S_NEXT] + value
-                stage += 1
-        if result == 1 and stage == 2:
-            if value >= s[_S_VALUE_COUNT]:
-                result = -1
+                    if s[_S_ENTRIES] == 0:
+                        break
+                elif s[_S_NEXT] >= cols:
+                    break
+            elif column == s[_S_END]:
                 break
-            place = value
+            if position > s[_S_SAFE]:
+                result = 0
+                break
+        if coder == 3:
+            chances = ptr16(int(scratch) + s[_S_VALUE_TABLE])
+            base = 1 << s[_S_VALUE_BITS]
+            context = base + 1
+            depth = 5
+            if stage:
+                depth = s[_S_VALUE_BITS]
+                context = 1
+                if layout != 1:
+                    # of both neighbours the signs (zero 0, positive 1, negative 2); for a flag, whether they are 0
+                    index = column - 1
+                    value = row[index + (cols & (index >> 31))]
+                    index = 0
+                    if s[_S_GAP_BITS] > 7:
+                        index = column - (s[_S_GAP_BITS] >> 3)
+                        index = row[index + (cols & (index >> 31))]
+                    context = base + 9 + (((value + 255) >> 8) << 1) + ((index + 255) >> 8)
+                    if stage < 0:
+                        depth = 1
+                    else:
+                        context += (value >> 7) * 3 + ((value + 255) >> 8) + (index >> 7) - 9
+                base = 0
+            top = 1 << depth
+            node = 1
+            while depth:
+                bound = held >> 1
+                if context:
+                    chance = chances[context]
+                    bound = (held >> 12) * chance
+                    index = s[_S_GAP_BITS] & 7
+                    if bits < bound:
+                        chance += (4096 - chance) >> index
+                    else:
+                        chance -= chance >> index
+                    chances[context] = chance
+                node <<= 1
+                held -= bound
+                if bits < bound:
+                    held = bound
+                else:
+                    bits -= bound
+                    node += 1
+                while held < 0x800000:
+                    held <<= 8
+                    bits <<= 8
+                    if position < s[_S_LIMIT]:
+                        bits |= source[position]
+                    position += 1
+                depth -= 1
+                context = base + node
+                if top == 1:
+                    context = 0
+                elif depth + stage == 0:
+                    # the class of a gap is known: its mantissa, the first bit by its chance, the others even
+                    depth = node - 32
+                    top = 1
+                    node = 1
+                    if depth > 24:
+                        depth = 0
+                        result = -1
+            value = node - top
+        else:
+            while held <= 22:
+                if position < s[_S_LIMIT]:
+                    bits |= source[position] << held
+                position += 1
+                held += 8
+            if extra:
+                # raw bits below the class of a gap or a large value, sixteen at a time at most
+                length = extra
+                if length > 16:
+                    length = 16
+                value |= (bits & ((1 << length) - 1)) << index
+                index += length
+                extra -= length
+            elif coder == 0 or stage < 0:
+                length = s[_S_GAP_BITS - stage]
+                value = bits & ((1 << length) - 1)
+            else:
+                table = ptr8(int(scratch) + s[_S_GAP_TABLE + stage])
+                index = bits & 63
+                if coder == 2:
+                    length = table[index]
+                    index = 0
+                    value = length >> 3
+                    length &= 7
+                    if stage == 0:
+                        extra = value
+                        value = 1
+                    elif value > 15:
+                        extra = (value >> 2) - 2
+                        value = 4 + (value & 3)
+                    value <<= extra
+                else:
+                    index <<= 1
+                    length = table[index] | (table[index + 1] << 8)
+                    value = length >> 4
+                    length &= 15
+                    if length == 0:
+                        # a longer code, bit by bit: the counts of each length follow the table
+                        code = 0
+                        count = 0
+                        index = 0
+                        while code >= count and length < 15:
+                            index += count
+                            code = ((code - count) << 1) | ((bits >> length) & 1)
+                            length += 1
+                            count = table[126 + (length << 1)] | (table[127 + (length << 1)] << 8)
+                        if code < count:
+                            table = ptr8(int(scratch) + s[_S_SYMBOLS + stage])
+                            value = table[index + code]
+                        else:
+                            length = 0
+                if length == 0:
+                    result = -1
+                    break
+            bits >>= length
+            held -= length
+            if extra:
+                continue
+        if stage < 0:
+            stage = 1
+            if value == 0:
+                row[column] = 0
+                column += 1
+                stage = -1
+        elif stage == 0:
+            stage = 1
+            if coder == 2:
+                value -= 1
+            s[_S_NEXT] = s[_S_NEXT] + value
+        elif value >= s[_S_VALUE_COUNT]:
+            result = -1
+        else:
+            code = value
             index = s[_S_MAP]
             if index == 0:
-                if column >= words:
+                if column >= s[_S_WORDS]:
                     value <<= 1
                 value = entries[value]
             elif index == 2:
                 value = (value >> 1) ^ (0 - (value & 1))
             else:
                 index = value & (1 << (s[_S_VALUE_BITS] - 1))
+                value |= 0 - index
                 if coder == 3 and index:
-                    value = index - 1 - value
-                else:
-                    value |= 0 - index
+                    value = -1 - index - value
             value &= 255
-            index = column
-            if column >= words:
-                index -= words
             if layout == 1:
-                s[_S_WEIGHT] = value
-                s[_S_NEXT] = s[_S_NEXT] + 1
-                s[_S_PENDING] = 1
+                index = s[_S_NEXT]
+                s[_S_NEXT] = index + 1
                 s[_S_ENTRIES] = s[_S_ENTRIES] - 1
-            elif index >= cols:
-                if place:  # a bit behind the last column of a word
+                stage = 0
+                if value:
+                    code = s[_S_KEPT]
+                    if code == s[_S_MAX_ENTRIES]:
+                        result = -1
+                        break
+                    s[_S_KEPT] = code + 1
+                    if s[_S_FORM]:
+                        chances = ptr16(int(scratch) + s[_S_PAIRS])
+                        chances[code] = index
+                        index = code
+                    row[index] = value
+            else:
+                index = column
+                column += 1
+                if layout == 2:
+                    stage = -1
+                if index >= s[_S_WORDS]:
+                    # the plane of signs: only ones count, and not where the weight is zero
+                    index -= s[_S_WORDS]
+                    if code == 0:
+                        continue
+                    if index < cols and row[index] == 0:
+                        index = cols
+                if index < cols:
+                    row[index] = value
+                elif code:
                     result = -1
-            elif column < words:
-                row[index] = value
-            elif place:
-                if row[index] == 0:  # the sign of a zero
-                    result = -1
-                row[index] = value
-        if layout != 1:
-            column += 1
     if result == 1:
         column = 0
-        if s[_S_PENDING]:
+        if layout == 1 and stage:
             s[_S_NEXT] = s[_S_NEXT] - cols
     s[_S_POSITION] = position
     s[_S_BITS] = bits
     s[_S_HELD] = held
     s[_S_COLUMN] = column
+    s[_S_STAGE] = stage + 1
     return result

@@ -62,24 +62,27 @@ _S_BITS = const(3)
 _S_HELD = const(4)
 _S_COLUMN = const(5)
 _S_NEXT = const(6)
-_S_PENDING = const(7)
-_S_WEIGHT = const(8)
-_S_ENTRIES = const(9)
-_S_KEPT = const(10)
+_S_STAGE = const(7)
+_S_ENTRIES = const(8)
+_S_KEPT = const(9)
+_S_CLEAR = const(10)
 _S_COLS = const(11)
-_S_LAYOUT = const(12)
-_S_CODER = const(13)
-_S_VALUE_BITS = const(14)
-_S_GAP_BITS = const(15)
-_S_VALUE_COUNT = const(16)
-_S_MAP = const(17)
-_S_GAP_TABLE = const(18)
-_S_VALUE_TABLE = const(19)
-_S_SYMBOLS = const(20)
-_S_ROW = const(22)
-_S_PAIRS = const(23)
-_S_MAX_ENTRIES = const(24)
-_S_FORM = const(25)
+_S_WORDS = const(12)
+_S_END = const(13)
+_S_LAYOUT = const(14)
+_S_CODER = const(15)
+_S_VALUE_BITS = const(16)
+_S_GAP_BITS = const(17)
+_S_FLAG_BITS = const(18)
+_S_VALUE_COUNT = const(19)
+_S_MAP = const(20)
+_S_GAP_TABLE = const(21)
+_S_VALUE_TABLE = const(22)
+_S_SYMBOLS = const(23)
+_S_ROW = const(25)
+_S_PAIRS = const(26)
+_S_MAX_ENTRIES = const(27)
+_S_FORM = const(28)
 
 
 def _scaled(acc, multiplier, shift):
@@ -286,75 +289,68 @@ def _weight(s, entries, value):
     return (half - 1 - value if s[_S_CODER] == 3 and half else value - 2 * half) & 255
 
 
-def decode(source, scratch, entries, s):
+def decode(s, bits, source, scratch, entries):
     layout = s[_S_LAYOUT]
-    sparse = layout == 1
-    cols = words = s[_S_COLS]
+    cols = s[_S_COLS]
+    words = s[_S_WORDS]
     row = s[_S_ROW]
-    if layout == 3:
-        words = (cols + 31 >> 5) << 5
-    end = words * s[_S_VALUE_BITS] if layout == 3 else cols
-    if sparse and not s[_S_COLUMN]:
-        s[_S_COLUMN] = 1
-        s[_S_KEPT] = 0
-        if not s[_S_FORM]:
-            for index in range(row, row + cols):
-                scratch[index] = 0
+    for index in range(row, row + s[_S_CLEAR]):
+        scratch[index] = 0
+    s[_S_CLEAR] = 0
     while True:
-        if sparse:
-            if s[_S_PENDING]:
-                index = s[_S_NEXT] - 1
-                if index >= cols:
-                    break
-                weight = s[_S_WEIGHT]
-                kept = s[_S_KEPT]
-                if weight:
-                    if kept == s[_S_MAX_ENTRIES]:
-                        return -1
-                    if s[_S_FORM]:
-                        at = s[_S_PAIRS] + 2 * kept
-                        scratch[at] = index & 255
-                        scratch[at + 1] = index >> 8
-                        scratch[row + kept] = weight
-                    else:
-                        scratch[row + index] = weight
-                    s[_S_KEPT] = kept + 1
-                s[_S_PENDING] = 0
-            if not s[_S_ENTRIES]:
+        stage = s[_S_STAGE] - 1
+        column = s[_S_COLUMN]
+        if layout == 1:
+            if not stage and not s[_S_ENTRIES]:
                 break
-        elif s[_S_COLUMN] == end:
+            if stage and s[_S_NEXT] >= cols:
+                s[_S_NEXT] -= cols
+                break
+        elif column == s[_S_END]:
             break
         if s[_S_POSITION] > s[_S_SAFE]:
             return 0
-        weight = 0
-        if sparse:
-            gap = _symbol(source, scratch, s, 0)
-            if gap < 0:
-                return -1
-            s[_S_NEXT] += gap + 1
-        column = s[_S_COLUMN]
-        if layout != 2 or _symbol(source, scratch, s, -1):
-            value = _symbol(source, scratch, s, 1)
-            if not 0 <= value < s[_S_VALUE_COUNT]:
-                return -1
-            weight = _weight(s, entries, value << (column >= words and not sparse))
-        if sparse:
-            s[_S_WEIGHT] = weight
-            s[_S_PENDING] = 1
+        value = _symbol(source, scratch, s, stage)
+        if value < 0:
+            return -1
+        if stage < 0 and not value:
+            scratch[row + column] = 0
+            s[_S_COLUMN] = column + 1
+        elif stage < 1:
+            if not stage:
+                s[_S_NEXT] += value
+            s[_S_STAGE] = 2
+        elif value >= s[_S_VALUE_COUNT]:
+            return -1
+        elif layout == 1:
+            weight = _weight(s, entries, value)
+            index = s[_S_NEXT]
+            s[_S_NEXT] = index + 1
             s[_S_ENTRIES] -= 1
+            s[_S_STAGE] = 1
+            if weight:
+                kept = s[_S_KEPT]
+                if kept == s[_S_MAX_ENTRIES]:
+                    return -1
+                s[_S_KEPT] = kept + 1
+                if s[_S_FORM]:
+                    at = s[_S_PAIRS] + 2 * kept
+                    scratch[at] = index & 255
+                    scratch[at + 1] = index >> 8
+                    index = kept
+                scratch[row + index] = weight
         else:
             s[_S_COLUMN] = column + 1
+            if layout == 2:
+                s[_S_STAGE] = 0
             at = row + column % words
-            if column % words >= cols:
+            signs = column >= words
+            if signs and not value:
+                continue
+            if column % words >= cols or (signs and not scratch[at]):
                 if value:
                     return -1
-            elif column < words:
-                scratch[at] = weight
-            elif value:
-                if not scratch[at]:
-                    return -1
-                scratch[at] = weight
+                continue
+            scratch[at] = _weight(s, entries, value << signs)
     s[_S_COLUMN] = 0
-    if s[_S_PENDING]:
-        s[_S_NEXT] -= cols
     return 1

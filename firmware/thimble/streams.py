@@ -209,7 +209,16 @@ class Stream:
         cols = s[_S_COLS] = f[_F_COLS]
         layout = s[_S_LAYOUT] = f[_F_LAYOUT]
         coder = s[_S_CODER] = f[_F_CODER]
-        s[_S_VALUE_BITS] = f[_F_VALUE_BITS]
+        words = cols
+        s[_S_VALUE_BITS] = planes = f[_F_VALUE_BITS]
+        if layout == _LAYOUT_BITS:
+            words = cols + 31 & ~31
+            s[_S_VALUE_BITS] = 1
+        else:
+            planes = 1
+        s[_S_WORDS] = words
+        s[_S_END] = words * planes
+        s[_S_FLAG_BITS] = 1
         s[_S_GAP_BITS] = f[_F_GAP_BITS]
         s[_S_MAX_ENTRIES] = f[_F_MAX_ENTRIES]
         s[_S_FORM] = int(pairs)
@@ -349,6 +358,7 @@ class Stream:
             s[index] = 0
         self._left = self._fields[_F_ROWS]
         s[_S_ENTRIES] = self._fields[_F_ENTRIES]
+        s[_S_STAGE] = (2, 1, 0, 2)[s[_S_LAYOUT]]
         s[_S_POSITION] = self._start
         s[_S_LIMIT] = self._end
         s[_S_SAFE] = _ALL
@@ -409,8 +419,11 @@ class Stream:
             else:
                 self.row += s[_S_COLS]
             return 0
+        s[_S_KEPT] = 0
+        if s[_S_LAYOUT] == _LAYOUT_SPARSE and not s[_S_FORM]:
+            s[_S_CLEAR] = s[_S_COLS]
         while True:
-            result = self.kernels.decode(self._window, self._scratch, self.entries, s)
+            result = self.kernels.decode(s, 0, self._window, self._scratch, self.entries)
             if result:
                 break
             self._fill()
@@ -421,6 +434,6 @@ class Stream:
         else:
             spare = spare * 8 + s[_S_HELD]
             result = result > 0 and spare >= 0 and (self._left or (spare < 8 and not s[_S_BITS]))
-        if not result or (not self._left and (s[_S_ENTRIES] or s[_S_PENDING] or s[_S_SAFE] != _ALL)):
+        if not result or (not self._left and (s[_S_ENTRIES] or s[_S_SAFE] != _ALL)):
             _bad("row %d" % (self._fields[_F_ROWS] - 1 - self._left))
         return s[_S_KEPT]
