@@ -176,3 +176,17 @@ def test_place_tensors_step_with_scratch_leaves_room_above_it() -> None:
     placement = place_tensors(blocks, [0, 80])
     assert placement.ends[1] == 60
     assert placement.peak_bytes == 140
+
+
+@pytest.mark.parametrize("schedule", [ScheduleKind.IN_PLACE, ScheduleKind.FUSED_ADD])
+def test_plan_memory_forced_schedule_of_a_reshape_is_refused(schedule: ScheduleKind) -> None:
+    builder = NetworkBuilder(8)
+    builder.output(builder.lookup(builder.reshape(builder.input((1, 2, 2, 3)), (1, 12))))
+    with pytest.raises(PackError, match=r"operator 0 \(RESHAPE\) cannot have schedule"):
+        plan_memory(builder.model, PlanOptions(force={0: schedule}))
+
+
+def test_plan_memory_forced_schedule_of_a_fused_tail_is_refused() -> None:
+    force = {2: ScheduleKind.FUSED_DEPTHWISE, 3: ScheduleKind.IN_PLACE}
+    with pytest.raises(PackError, match=r"operator 3 \(DEPTHWISE_CONV_2D\) is fused into the one before it"):
+        plan_memory(depthwise_separable_network(), PlanOptions(force=force))

@@ -145,15 +145,17 @@ def _all_choices(model: Model, lifetimes: Lifetimes, options: PlanOptions) -> di
     """
     choices: dict[int, list[_Choice]] = {}
     for index, operator in enumerate(model.operators):
-        if operator.kind is OperatorKind.RESHAPE:
-            continue
-        possible = [*_in_place_choices(model, lifetimes, index), *_fused_choices(model, lifetimes, index)]
+        possible: list[_Choice] = []
+        if operator.kind is not OperatorKind.RESHAPE:  # its tensors share their place without a schedule
+            possible = [*_in_place_choices(model, lifetimes, index), *_fused_choices(model, lifetimes, index)]
         possible = [choice for choice in possible if choice.schedule not in options.forbid]
         if index in options.force:
             forced = options.force[index]
             possible = [choice for choice in possible if choice.schedule is forced]
             if not possible and forced is not ScheduleKind.WHOLE:
                 raise PackError(f"operator {index} ({operator.kind.name}) cannot have schedule {forced.name}")
+            if options.force.get(index - 1) in FUSED and forced is not ScheduleKind.WHOLE:
+                raise PackError(f"operator {index} ({operator.kind.name}) is fused into the one before it")
         if possible:
             choices[index] = possible
     return choices
