@@ -112,7 +112,7 @@ def convert_function(graph: Graph, node: SourceNode) -> None:
 
 
 def convert_leaky_relu(graph: Graph, node: SourceNode) -> None:
-    _apply(graph, node, graph.value(node), "leaky_relu", alpha=float(node.attributes.get("alpha", 0.01)))
+    _apply(graph, node, graph.value(node), "leaky_relu", alpha=node.number("alpha", 0.01))
 
 
 def convert_prelu(graph: Graph, node: SourceNode) -> None:
@@ -124,7 +124,7 @@ def convert_prelu(graph: Graph, node: SourceNode) -> None:
 
 
 def convert_hard_sigmoid(graph: Graph, node: SourceNode) -> None:
-    alpha, beta = float(node.attributes.get("alpha", 0.2)), float(node.attributes.get("beta", 0.5))
+    alpha, beta = node.number("alpha", 0.2), node.number("beta", 0.5)
     _apply(graph, node, graph.value(node), "hard_sigmoid", alpha=alpha, beta=beta)
 
 
@@ -132,7 +132,7 @@ def convert_clip(graph: Graph, node: SourceNode) -> None:
     """Clip by attributes (operator sets before 11) or constant inputs."""
     bounds = []
     for position, (name, default) in enumerate((("min", -math.inf), ("max", math.inf)), 1):
-        bound = float(node.attributes.get(name, default))
+        bound = node.number(name, default)
         if graph.has_input(node, position):
             values = graph.constant(node, position, name).reshape(-1).astype(np.float32)
             if values.size != 1 or np.isnan(values[0]):
@@ -146,7 +146,7 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def _clip(graph: Graph, node: SourceNode, low: float, high: float) -> None:
-    value = next(graph.value(node, position) for position in (0, 1) if not graph.is_constant(node, position))
+    value = graph.value(node, 1 if graph.is_constant(node, 0) else 0)
     low = -math.inf if low <= -_FLOAT32_MAX else low
     high = math.inf if high >= _FLOAT32_MAX else high
     names = {(0.0, math.inf): "relu", (0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1"}
@@ -177,7 +177,7 @@ def convert_pool(graph: Graph, node: SourceNode) -> None:
     if any(name.startswith("dilation") for name in attributes):
         raise ImportRefused("it is dilated")
     average = node.kind == "AveragePool"
-    if average and node.attributes.get("count_include_pad", 0):
+    if average and node.integer("count_include_pad", 0):
         if any(excess):
             raise ImportRefused("it has both count_include_pad and a window that runs past the end")
         tensor = _pad_with_zeros(graph, tensor, attributes)
@@ -232,7 +232,7 @@ def convert_reduce_mean(graph: Graph, node: SourceNode) -> None:
     rank = len(value.shape)
     axes = graph.integers(node, "axes", 1)
     if not axes:
-        if node.attributes.get("noop_with_empty_axes", 0):
+        if node.integer("noop_with_empty_axes", 0):
             graph.set_value(node, value)
             return
         axes = list(range(rank))
@@ -242,7 +242,7 @@ def convert_reduce_mean(graph: Graph, node: SourceNode) -> None:
     order = graph.natural_order(value)
     kept = tuple(1 if axis in reduced else size for axis, size in enumerate(value.shape))
     shape = kept
-    if not node.attributes.get("keepdims", 1):
+    if not node.integer("keepdims", 1):
         shape = tuple(size for axis, size in enumerate(value.shape) if axis not in reduced)
     mask = sum(1 << (place + 4 - rank) for place, axis in enumerate(order) if axis in reduced)
     output = graph.add_tensor(node.outputs[0], tuple(kept[axis] for axis in order))
@@ -254,7 +254,7 @@ def convert_softmax(graph: Graph, node: SourceNode) -> None:
     """Softmax over one axis; before operator set 13 over all axes from `axis` on."""
     value = graph.value(node)
     rank = len(value.shape)
-    axis = int(node.attributes.get("axis", -1 if graph.opset >= 13 else 1))
+    axis = node.integer("axis", -1 if graph.opset >= 13 else 1)
     if not -rank <= axis < rank:
         raise ImportRefused(f"its axis is {axis} for {rank} dimensions")
     axis %= rank

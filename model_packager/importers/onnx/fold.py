@@ -7,24 +7,25 @@ activation's shape is known by the time they are reached. ``onnx.reference`` com
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model_packager.errors import ImportRefused
-from model_packager.importers.onnx.graph import Graph, QuantisedConstant
+from model_packager.importers.onnx.graph import ELEMENTS_LIMIT, Graph, QuantisedConstant
 from model_packager.importers.onnx.source import SourceNode, require_onnx
 
 Array = npt.NDArray[Any]
 
 # Nodes that onnx.reference evaluates. Only the growing ones give more elements than they take.
 _FOLDED = frozenset(
-    "Abs Add Cast Ceil Concat Div Equal Exp Flatten Floor Gather Identity Max Min Mul Neg Pow Reciprocal "
-    "ReduceProd Reshape Slice Split Sqrt Squeeze Sub Transpose Unsqueeze Where".split()
+    "Abs Add Cast Ceil Concat Div Equal Exp Flatten Floor Gather Identity Max Min Mul Neg Pow "
+    "QuantizeLinear Reciprocal ReduceProd Reshape Slice Split Sqrt Squeeze Sub Transpose Unsqueeze "
+    "Where".split()
 )
 _GROWING = ("ConstantOfShape", "Expand", "Range", "Tile")
-_ELEMENTS_LIMIT = 1 << 26
 
 
 def fold(graph: Graph, node: SourceNode) -> bool:
@@ -63,14 +64,14 @@ def _constant_of(node: SourceNode) -> Array:
     for name, value in node.attributes.items():
         if name == "value":
             return np.asarray(value)
-        if name in types:
+        if name in types and isinstance(value, (int, float, list)):
             return np.array(value, types[name])
     raise ImportRefused("its value is of a kind that is not supported")
 
 
 def _shape_of(graph: Graph, node: SourceNode) -> tuple[int, ...]:
     shape = graph.value(node).shape
-    return shape[slice(node.attributes.get("start", 0), node.attributes.get("end"))]
+    return shape[node.integer("start", 0) : node.integer("end", len(shape))]
 
 
 def _evaluate(graph: Graph, node: SourceNode) -> list[Any]:
@@ -80,25 +81,28 @@ def _evaluate(graph: Graph, node: SourceNode) -> list[Any]:
     inputs = {name: graph.constants[name] for name in node.inputs if name}
     if node.kind in _GROWING:
         _require_small(node, [graph.constants[name] for name in node.inputs if name])
+    try:
+        with np.errstate(all="ignore"):
+            return list(ReferenceEvaluator(_single_node_model(onnx, node, graph.opset)).run(None, inputs))
+    except Exception as error:  # shapes that do not fit raise whatever NumPy raises
+        detail = " ".join(str(error).split())[:200]
+        raise ImportRefused(f"its constants cannot be evaluated: {detail}") from error
+
+
+def _single_node_model(onnx: ModuleType, node: SourceNode, opset: int) -> Any:
+    """A ModelProto of one node; the evaluator asks for no types."""
     attributes = {
         name: onnx.numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
         for name, value in node.attributes.items()
     }
     proto = onnx.helper.make_node(node.kind, node.inputs, node.outputs, **attributes)
     untyped = onnx.TypeProto()
-    body = onnx.helper.make_graph(
-        [proto],
-        "constant",
-        [onnx.helper.make_value_info(name, untyped) for name in inputs],
-        [onnx.helper.make_value_info(name, untyped) for name in node.outputs],
+    inputs, outputs = (
+        [onnx.helper.make_value_info(name, untyped) for name in dict.fromkeys(names) if name]
+        for names in (node.inputs, node.outputs)
     )
-    model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", graph.opset)])
-    try:
-        with np.errstate(all="ignore"):
-            return list(ReferenceEvaluator(model).run(None, inputs))
-    except Exception as error:  # shapes that do not fit raise whatever NumPy raises
-        detail = " ".join(str(error).split())[:200]
-        raise ImportRefused(f"its constants cannot be evaluated: {detail}") from error
+    body = onnx.helper.make_graph([proto], "constant", inputs, outputs)
+    return onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", opset)])
 
 
 def _require_small(node: SourceNode, inputs: list[Array]) -> None:
@@ -113,7 +117,7 @@ def _require_small(node: SourceNode, inputs: list[Array]) -> None:
                 elements *= inputs[0].size
     except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise ImportRefused("its constants do not fit together") from error
-    if not elements <= _ELEMENTS_LIMIT:
+    if not elements <= ELEMENTS_LIMIT:
         raise ImportRefused(f"its result would have {elements:g} elements")
 
 
@@ -132,11 +136,13 @@ def quantisation_of(graph: Graph, node: SourceNode) -> tuple[Array, Array, str]:
     scales = graph.floats(node, 1, "scale").reshape(-1)
     if scales.size == 0 or np.any(scales <= 0):
         raise ImportRefused("its scale is not positive")
-    if node.attributes.get("block_size", 0):
+    if node.integer("block_size", 0):
         raise ImportRefused("it is quantised in blocks")
     if not graph.has_input(node, 2):
         return scales, np.zeros(scales.size, np.int64), "int8" if node.kind == "DequantizeLinear" else "uint8"
     zero_points = graph.constant(node, 2, "zero point")
+    if zero_points.size != scales.size or zero_points.dtype.kind not in "iu":
+        raise ImportRefused(f"it has {scales.size} scales and {zero_points.size} zero points")
     return scales, zero_points.reshape(-1), str(zero_points.dtype)
 
 
@@ -149,7 +155,7 @@ def _dequantise(graph: Graph, node: SourceNode) -> None:
     values, zero_points = signed(
         stored, zero_points if graph.has_input(node, 2) else zero_points.astype(stored.dtype)
     )
-    axis = int(node.attributes.get("axis", 1))
+    axis = node.integer("axis", 1)
     if scales.size > 1:
         if not -values.ndim <= axis < values.ndim or values.shape[axis] != scales.size:
             raise ImportRefused(f"it has {scales.size} scales along axis {axis} of the shape {values.shape}")

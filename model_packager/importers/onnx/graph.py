@@ -7,6 +7,7 @@ kind, name and position in front.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from model_packager.importers.onnx.source import SourceModel, SourceNode
 from model_packager.model import Model, Operator, Tensor
 
 Array = npt.NDArray[Any]
+
+# Elements of an activation or a constant beyond this are damage, not a network for a microcontroller.
+ELEMENTS_LIMIT = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,10 @@ class Graph:
         """A list of integers: the attribute `name`, or else the constant at `position`; None if absent."""
         if name in node.attributes:
             given = node.attributes[name]
-            return [int(item) for item in (given if isinstance(given, (list, tuple)) else [given])]
+            listed = given if isinstance(given, list) else [given]
+            if not all(isinstance(item, int) for item in listed):
+                raise ImportRefused(f"its attribute {name} does not hold integers")
+            return listed
         if position is None or not self.has_input(node, position):
             return None
         values = self.constant(node, position, name)
@@ -121,7 +128,7 @@ class Graph:
 
     def add_tensor(self, name: str, shape: Shape) -> int:
         """A new float activation; its index. `shape` is the model's (batch first, channels last)."""
-        if not shape or min(shape) < 1 or len(shape) > 6:
+        if not shape or min(shape) < 1 or len(shape) > 6 or math.prod(shape) > ELEMENTS_LIMIT:
             raise ImportRefused(f"'{name}' has the shape {shape}")
         self.model.tensors.append(Tensor(name, shape, DType.FLOAT32))
         return len(self.model.tensors) - 1

@@ -15,7 +15,7 @@ from model_packager import numerics
 from model_packager.errors import ImportRefused
 from model_packager.format_table import OperatorKind
 from model_packager.importers.onnx import layout
-from model_packager.importers.onnx.graph import Graph
+from model_packager.importers.onnx.graph import ELEMENTS_LIMIT, Graph
 from model_packager.importers.onnx.layout import Shape, Value
 from model_packager.importers.onnx.source import SourceNode
 
@@ -53,7 +53,7 @@ def _reshape(graph: Graph, node: SourceNode, shape: Shape) -> None:
 def convert_reshape(graph: Graph, node: SourceNode) -> None:
     value = graph.value(node)
     wanted = graph.integers(node, "shape", 1) or []
-    if not node.attributes.get("allowzero", 0):
+    if not node.integer("allowzero", 0):
         if any(size == 0 and place >= len(value.shape) for place, size in enumerate(wanted)):
             raise ImportRefused(f"it turns {value.shape} into {wanted}")
         wanted = [value.shape[place] if size == 0 else size for place, size in enumerate(wanted)]
@@ -65,7 +65,7 @@ def convert_reshape(graph: Graph, node: SourceNode) -> None:
 
 def convert_flatten(graph: Graph, node: SourceNode) -> None:
     shape = graph.value(node).shape
-    axis = int(node.attributes.get("axis", 1))
+    axis = node.integer("axis", 1)
     if not -len(shape) <= axis <= len(shape):
         raise ImportRefused(f"its axis {axis} is outside {len(shape)} dimensions")
     axis = axis + len(shape) if axis < 0 else axis
@@ -117,7 +117,7 @@ def convert_concat(graph: Graph, node: SourceNode) -> None:
         raise ImportRefused(f"it has {len(node.inputs)} inputs; 1 to 16 are supported")
     values = [graph.value(node, position) for position in range(len(node.inputs))]
     rank = _require_rank_4(values[0])
-    axis = _axis(int(node.attributes.get("axis", 1)), rank)
+    axis = _axis(node.integer("axis", 1), rank)
     shape = list(values[0].shape)
     for other in values[1:]:
         if len(other.shape) != rank or any(
@@ -157,7 +157,7 @@ def _slice(
 def convert_split(graph: Graph, node: SourceNode) -> None:
     """Split: one SLICE for each output."""
     value = graph.value(node)
-    axis = _axis(int(node.attributes.get("axis", 0)), len(value.shape))
+    axis = _axis(node.integer("axis", 0), len(value.shape))
     size, parts = value.shape[axis], len(node.outputs)
     sizes = graph.integers(node, "split", 1)
     if sizes is None:
@@ -200,7 +200,7 @@ def convert_slice(graph: Graph, node: SourceNode) -> None:
 def convert_gather(graph: Graph, node: SourceNode) -> None:
     """Gather of one constant index: a SLICE of one cell whose axis is dropped."""
     value = graph.value(node)
-    axis = _axis(int(node.attributes.get("axis", 0)), len(value.shape))
+    axis = _axis(node.integer("axis", 0), len(value.shape))
     indices = graph.constant(node, 1, "indices")
     if indices.ndim != 0 or indices.dtype.kind not in "iu":
         raise ImportRefused("only a single constant index is supported")
@@ -225,14 +225,15 @@ def convert_pad(graph: Graph, node: SourceNode) -> None:
     """Pad with a constant."""
     value = graph.value(node)
     rank = _require_rank_4(value)
-    if node.attributes.get("mode", "constant") != "constant":
-        raise ImportRefused(f"its mode is {node.attributes['mode']}; only constant padding is supported")
+    mode = node.text("mode", "constant")
+    if mode != "constant":
+        raise ImportRefused(f"its mode is {mode}; only constant padding is supported")
     pads = graph.integers(node, "pads", 1) or []
     axes = graph.integers(node, "axes", 3)
     axes = list(range(rank)) if axes is None else [_axis(axis, rank) for axis in axes]
     if len(pads) != 2 * len(axes) or min(pads, default=0) < 0:
         raise ImportRefused(f"its pads are {pads} for the shape {value.shape}")
-    fill = float(node.attributes.get("value", 0.0))
+    fill = node.number("value", 0.0)
     if graph.has_input(node, 2):
         constant = graph.floats(node, 2, "fill value")
         if constant.size != 1:
@@ -259,13 +260,13 @@ def convert_resize(graph: Graph, node: SourceNode) -> None:
     """Resize and Upsample of an image, nearest neighbour."""
     value = graph.value(node)
     tensor, height, width, depth = graph.image(value)
-    mode = node.attributes.get("mode", "nearest")
+    mode = node.text("mode", "nearest")
     if mode != "nearest":
         raise ImportRefused(f"its mode is {mode}; only nearest is supported")
     if len(value.shape) != 4 or node.attributes.get("axes") is not None:
         raise ImportRefused("only images with scales or sizes for all four axes are supported")
     scales, sizes = _resize_targets(graph, node, value.shape)
-    if sizes[:2] != value.shape[:2]:
+    if math.prod(sizes) > ELEMENTS_LIMIT or sizes[:2] != value.shape[:2]:
         raise ImportRefused(f"it resizes {value.shape} to {sizes}, not height and width alone")
     flags = _resize_flags(graph, node, ((height, sizes[2], scales[2]), (width, sizes[3], scales[3])))
     graph.add_result(
@@ -280,7 +281,7 @@ def _resize_targets(graph: Graph, node: SourceNode, shape: Shape) -> tuple[list[
         sizes = graph.integers(node, "sizes", 3) or []
         if len(sizes) != 4 or min(sizes) < 1:
             raise ImportRefused(f"its sizes are {sizes}")
-        if node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        if node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise ImportRefused("it keeps the aspect ratio")
         return [new / old for new, old in zip(sizes, shape, strict=True)], tuple(sizes)
     position = 1 if node.kind == "Upsample" or graph.opset < 11 else 2
@@ -292,8 +293,8 @@ def _resize_targets(graph: Graph, node: SourceNode, shape: Shape) -> tuple[list[
 
 def _resize_flags(graph: Graph, node: SourceNode, axes: tuple[tuple[int, int, float], ...]) -> dict[str, int]:
     """The pair of flags with which RESIZE_NEAREST picks the very cells that the node picks."""
-    coordinates = node.attributes.get("coordinate_transformation_mode", "half_pixel")
-    rounding = node.attributes.get("nearest_mode", "round_prefer_floor")
+    coordinates = node.text("coordinate_transformation_mode", "half_pixel")
+    rounding = node.text("nearest_mode", "round_prefer_floor")
     if node.kind == "Upsample" or graph.opset < 11:
         coordinates, rounding = "asymmetric", "floor"
     wanted = [_onnx_cells(coordinates, rounding, size, new, scale) for size, new, scale in axes]

@@ -85,8 +85,8 @@ class _Finder:
         node = self._sole(name)
         if node is None:
             return None
-        if node.kind == "HardSigmoid" and node.inputs[0] == x:
-            alpha, beta = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
+        if node.kind == "HardSigmoid" and node.inputs == [x]:
+            alpha, beta = node.number("alpha", 0.2), node.number("beta", 0.5)
             return [node] if abs(alpha - _SIXTH) < 1e-6 and beta == 0.5 else None
         inner = self._sixth_of(node)
         parts = self._clipped_sum(inner.outputs[0], x) if inner is not None else None
@@ -96,7 +96,7 @@ class _Finder:
         """The nodes of clip(x + 3, 0, 6)."""
         clip = self._sole(name, "Clip")
         total = self._sole(clip.inputs[0], "Add") if clip is not None and clip.inputs else None
-        if clip is None or total is None or self._bounds(clip) != (0.0, 6.0):
+        if clip is None or total is None or len(total.inputs) != 2 or self._bounds(clip) != (0.0, 6.0):
             return None
         for operand, constant in (total.inputs, total.inputs[::-1]):
             if operand == x and self._number(constant) == 3:

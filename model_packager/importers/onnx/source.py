@@ -37,6 +37,26 @@ class SourceNode:
     outputs: list[str]
     attributes: dict[str, Any] = field(default_factory=dict)
 
+    def integer(self, name: str, default: int) -> int:
+        """An integer attribute; a damaged file may hold anything under its name."""
+        value = self.attributes.get(name, default)
+        if not isinstance(value, int):
+            raise ImportRefused(f"its attribute {name} is not an integer")
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        """A float attribute; NaN is refused."""
+        value = self.attributes.get(name, default)
+        if not isinstance(value, (int, float)) or value != value:
+            raise ImportRefused(f"its attribute {name} is not a number")
+        return float(value)
+
+    def text(self, name: str, default: str) -> str:
+        value = self.attributes.get(name, default)
+        if not isinstance(value, str) or not value.isprintable():
+            raise ImportRefused(f"its attribute {name} is not text")
+        return value
+
 
 @dataclass
 class SourcePort:
@@ -115,6 +135,7 @@ def read_tensor(onnx: ModuleType, tensor: Any, base: str = "") -> Array:
 
     The element count is checked against the stored bytes first, so that a damaged shape allocates nothing.
     """
+    _require_text(tensor.name)
     count = math.prod(tensor.dims)
     if min(tensor.dims, default=0) < 0 or count > Limit.TENSOR_BYTES:
         raise ImportRefused(f"constant '{tensor.name}' has the shape {tuple(tensor.dims)}")
@@ -131,12 +152,17 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
+def _require_text(*names: Any) -> None:
+    """Names end up in sentences; protobuf gives bytes for what is not UTF-8."""
+    for name in names:
+        if not isinstance(name, str) or not name.isprintable():
+            raise ImportRefused(f"the file is damaged: it has the name {name!r}")
+
+
 def _node(onnx: ModuleType, index: int, node: Any) -> SourceNode:
     kind = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
     result = SourceNode(index, kind, node.name, list(node.input), list(node.output))
-    names = [kind, node.name, *node.input, *node.output, *(attribute.name for attribute in node.attribute)]
-    if not all(isinstance(name, str) for name in names):  # protobuf gives bytes for what is not UTF-8
-        raise ImportRefused(f"node {index} has names that are not text: the file is damaged")
+    _require_text(kind, node.name, *node.input, *node.output, *(item.name for item in node.attribute))
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.TENSOR:
             result.attributes[attribute.name] = read_tensor(onnx, attribute.t)
@@ -149,6 +175,7 @@ def _node(onnx: ModuleType, index: int, node: Any) -> SourceNode:
 
 
 def _port(onnx: ModuleType, item: Any) -> SourcePort:
+    _require_text(item.name)
     if not item.type.HasField("tensor_type"):
         raise ImportRefused(f"the model's '{item.name}' is not a tensor")
     tensor = item.type.tensor_type

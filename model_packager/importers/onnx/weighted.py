@@ -73,10 +73,10 @@ def window(
     """
     strides, dilations = pair(graph, node, "strides", axes), pair(graph, node, "dilations", axes)
     begins, ends = _stated_pads(graph, node, axes)
-    auto_pad = node.attributes.get("auto_pad", "NOTSET")
+    auto_pad = node.text("auto_pad", "NOTSET")
     if auto_pad not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise ImportRefused(f"its auto_pad is {auto_pad}")
-    ceil = bool(node.attributes.get("ceil_mode", 0))
+    ceil = bool(node.integer("ceil_mode", 0))
     attributes: dict[str, int] = {}
     output, excess = [], []
     for axis, before, after, i in (("h", "pad_top", "pad_bottom", 0), ("w", "pad_left", "pad_right", 1)):
@@ -125,7 +125,7 @@ def convert_conv(graph: Graph, node: SourceNode) -> None:
     tensor, height, width, depth = graph.image(graph.value(node))
     axes = len(graph.value(node).shape) - 2
     kernels = graph.floats(node, 1, "weights")
-    groups = int(node.attributes.get("group", 1))
+    groups = node.integer("group", 1)
     if kernels.ndim != axes + 2 or kernels.size == 0 or groups < 1:
         raise ImportRefused(f"its weights '{node.inputs[1]}' have the shape {kernels.shape}")
     rows, per_group = kernels.shape[:2]
@@ -181,13 +181,13 @@ def _linear(graph: Graph, node: SourceNode, weights: Weights, bias: Array | None
 
 def convert_gemm(graph: Graph, node: SourceNode) -> None:
     """Gemm with constant B and C: alpha * A B + beta * C."""
-    if node.attributes.get("transA", 0):
+    if node.integer("transA", 0):
         raise ImportRefused("its transA is 1")
     matrix = graph.floats(node, 1, "weights")
     if matrix.ndim != 2 or matrix.size == 0:
         raise ImportRefused(f"its weights '{node.inputs[1]}' have the shape {matrix.shape}")
-    transposed = bool(node.attributes.get("transB", 0))
-    alpha, beta = float(node.attributes.get("alpha", 1.0)), float(node.attributes.get("beta", 1.0))
+    transposed = bool(node.integer("transB", 0))
+    alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
     rows_first = matrix if transposed else matrix.T
     scales = _row_scales(graph, node, 1, 0 if transposed else 1, alpha)
     weights = Weights(np.ascontiguousarray(rows_first * np.float32(alpha)), scales)
@@ -210,7 +210,7 @@ def convert_matmul(graph: Graph, node: SourceNode) -> None:
 def convert_batch_normalization(graph: Graph, node: SourceNode) -> None:
     """BatchNormalization with constant statistics, as scale and offset per channel (axis 1)."""
     value = graph.value(node)
-    if node.attributes.get("training_mode", 0) or len([name for name in node.outputs if name]) > 1:
+    if node.integer("training_mode", 0) or len([name for name in node.outputs if name]) > 1:
         raise ImportRefused("it is in training mode")
     names = ("scale", "B", "input_mean", "input_var")
     scale, offset, mean, variance = (
@@ -220,7 +220,7 @@ def convert_batch_normalization(graph: Graph, node: SourceNode) -> None:
     channels = value.shape[1] if len(value.shape) > 1 else 0
     if {len(scale), len(offset), len(mean), len(variance)} != {channels}:
         raise ImportRefused(f"its constants do not have one value for each of {channels} channels")
-    factor = scale / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
+    factor = scale / np.sqrt(variance + node.number("epsilon", 1e-5))
     along_axis = (channels,) + (1,) * (len(value.shape) - 2)
     scale_elements(
         graph, node, value, factor.reshape(along_axis), (offset - mean * factor).reshape(along_axis)
