@@ -307,7 +307,7 @@ class _Check:
     def in_place(self) -> None:
         output, parameter = self.outputs[0], self.operator.schedule_parameter
         if self.operator.kind is OperatorKind.CONV_2D:
-            self.require(self.is_pointwise(), "only a 1 x 1 convolution that does not widen runs in place")
+            self.require(self.is_pointwise(), "only a 1 x 1 convolution that neither pads nor widens runs in place")
             self.require(1 <= parameter <= output.shape4[1], f"bands of {parameter} rows")
         else:
             self.require(parameter == 0, f"schedule parameter {parameter}, not 0")
@@ -332,8 +332,10 @@ class _Check:
     def is_pointwise(self) -> bool:
         attributes = self.operator.attributes
         ones = ("kernel_h", "kernel_w", "stride_h", "stride_w", "groups")
-        narrow = self.outputs[0].shape4[3] <= self.inputs[0].shape4[3]
-        return narrow and all(attributes[name] == 1 for name in ones)
+        before, after = self.inputs[0].shape4, self.outputs[0].shape4
+        # With pads the output has more rows, and would be written over input that is still to be read.
+        kept = before[1:3] == after[1:3] and after[3] <= before[3]
+        return kept and all(attributes[name] == 1 for name in ones)
 
     def is_plane_wise(self) -> bool:
         strides = self.operator.attributes["stride_h"], self.operator.attributes["stride_w"]

@@ -632,6 +632,7 @@ _CROSS_CASES: dict[str, tuple[str, tuple[Change, ...]]] = {
     "in_place_add_other_overlaps": ("in_place_add", (_place(0, 8),)),
     "in_place_broadcast": ("add_broadcast", (_schedule(_IN_PLACE), _place(2, 24))),
     "in_place_pointwise_widens": ("conv_2d", (_schedule(_IN_PLACE, 1), _place(1, 0))),
+    "in_place_pointwise_pads": ("in_place_pointwise_1", (_attributes(pad_top=1), _shape(1, 1, 6, 3, 3))),
     "in_place_pointwise_parameter_0": ("in_place_pointwise_1", (_schedule(_IN_PLACE, 0),)),
     "in_place_pointwise_parameter_6": ("in_place_pointwise_1", (_schedule(_IN_PLACE, 6),)),
     "in_place_pointwise_elsewhere": ("in_place_pointwise_1", (_place(1, 4),)),

@@ -853,6 +853,7 @@ class Operator:
                 ones = a[_CONV_2D_KERNEL_H : _CONV_2D_STRIDE_W + 1]
                 require(
                     min(ones) == max(ones) == a[_CONV_2D_GROUPS] == 1
+                    and out[_T_SHAPE + 1 : _T_SHAPE + 3] == ins[0][_T_SHAPE + 1 : _T_SHAPE + 3]
                     and out[_T_SHAPE + 3] <= ins[0][_T_SHAPE + 3]
                 )
                 require(1 <= parameter <= out[_T_SHAPE + 1])
