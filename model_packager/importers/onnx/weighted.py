@@ -188,6 +188,8 @@ def convert_gemm(graph: Graph, node: SourceNode) -> None:
         raise ImportRefused(f"its weights '{node.inputs[1]}' have the shape {matrix.shape}")
     transposed = bool(node.integer("transB", 0))
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
+    if not (math.isfinite(alpha) and math.isfinite(beta)):
+        raise ImportRefused(f"its alpha is {alpha:g} and its beta {beta:g}")
     rows_first = matrix if transposed else matrix.T
     scales = _row_scales(graph, node, 1, 0 if transposed else 1, alpha)
     weights = Weights(np.ascontiguousarray(rows_first * np.float32(alpha)), scales)
@@ -218,8 +220,10 @@ def convert_batch_normalization(graph: Graph, node: SourceNode) -> None:
         for position, name in enumerate(names, 1)
     )
     channels = value.shape[1] if len(value.shape) > 1 else 0
-    if {len(scale), len(offset), len(mean), len(variance)} != {channels}:
+    if {len(scale), len(offset), len(mean), len(variance)} != {channels} or channels == 0:
         raise ImportRefused(f"its constants do not have one value for each of {channels} channels")
+    if variance.min() + node.number("epsilon", 1e-5) <= 0:
+        raise ImportRefused("it has a variance that is not positive")
     factor = scale / np.sqrt(variance + node.number("epsilon", 1e-5))
     along_axis = (channels,) + (1,) * (len(value.shape) - 2)
     scale_elements(
@@ -240,7 +244,7 @@ def scale_elements(graph: Graph, node: SourceNode, value: Value, factor: Array, 
     tensor, stored, factors = _scalable(graph, value, factor, offset)
     arranged = Value(tensor, value.shape, factors)
     weights, bias = (
-        graph.in_memory_order(arranged, part).reshape(-1, stored[-1])[0].astype(np.float32)
+        _float32(graph.in_memory_order(arranged, part).reshape(-1, stored[-1])[0])
         for part in (factor, offset)
     )
     index = graph.add_tensor(node.outputs[0], stored)
@@ -248,6 +252,14 @@ def scale_elements(graph: Graph, node: SourceNode, value: Value, factor: Array, 
         OperatorKind.DEPTHWISE_CONV_2D, [tensor], index, weights=Weights(weights.reshape(-1, 1)), bias=bias
     )
     graph.set_value(node, Value(index, value.shape, factors))
+
+
+def _float32(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    if not np.all(np.isfinite(narrow)):
+        raise ImportRefused("its constants scale by numbers beyond float32")
+    return narrow
 
 
 def _scalable(graph: Graph, value: Value, factor: Array, offset: Array) -> tuple[int, Shape, layout.Factors]:
