@@ -118,7 +118,7 @@ def main() -> int:
         print(f"{size:6}  {name}.mpy")
     print(f"{sum(sizes.values()):6}  in all")
     print(
-        f"{sum(sizes.values()) - sizes['kernels_bytecode']:6}  without the bytecode lane, for boards with native code"
+        f"{sum(sizes.values()) - sizes['kernels_bytecode']:6}  without the bytecode lane (boards with viper)"
     )
     print(f"bar mpy_bytes {sum(sizes.values())}")
     data = packed(next(network for network in NETWORKS if network.name == "kws")).data

@@ -193,8 +193,9 @@ def _parameters(layer: Layer) -> dict[str, int]:
         "ZERO": layer.zero_point + 128, "OUT_ZERO": 128, "LOW": 0, "HIGH": 255,
         "KERNEL_H": layer.kernel[0], "KERNEL_W": layer.kernel[1], "STRIDE_H": 1, "STRIDE_W": 1,
         "PAD_TOP": layer.kernel[0] // 2, "PAD_LEFT": layer.kernel[1] // 2, "DILATION_H": 1, "DILATION_W": 1,
-        "OUT_STRIDE_X": 1, "OUT_STRIDE_Y": width, "Y_STOP": height, "OUT_W": width, "IN_H": height, "IN_W": width,
-        "DEPTH": layer.depth, "PIXEL": layer.depth, "MULTIPLIER": 1518500250, "SHIFT": 32 - 9,
+        "OUT_STRIDE_X": 1, "OUT_STRIDE_Y": width, "Y_STOP": height, "OUT_W": width,
+        "IN_H": height, "IN_W": width, "DEPTH": layer.depth, "PIXEL": layer.depth,
+        "MULTIPLIER": 1518500250, "SHIFT": 32 - 9,
     }  # fmt: skip
 
 

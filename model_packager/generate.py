@@ -31,8 +31,9 @@ of its names, or ``group:name,name``. The groups:
 - ``Table``: ``DEFAULTS`` (``_DEFAULTS``: for each operator kind, by number from 0, a tuple of its attributes'
   defaults), ``CONSTANT_COUNTS`` (for each operator kind, by number, (least, most) constants),
   ``FIELD_COUNTS`` (for each constant kind the number of its fields), ``ERROR_NAMES`` (a dict, code to
-  lower-case name), and in few bytes ``ERROR_NAME_LIST`` (a string: the names of codes -1, -2, ...) and
-  ``DEFAULT_RECORDS`` (bytes: kind, number of attributes, their defaults as int8, for every operator kind).
+  lower-case name), and in few bytes ``ERROR_NAME_LIST`` (a string: the names of codes -1, -2, ... of files)
+  and ``DEFAULT_RECORDS`` (bytes: kind, number of attributes, their defaults as int8, for every operator
+  kind).
 
 Names are upper case in the region and unknown ones are refused. A document's table stands between
 ``<!-- generated:begin NAME -->`` and ``<!-- generated:end -->``; NAME is an enumeration, a struct (lower
@@ -191,10 +192,12 @@ def _table_names() -> Names:
 
 
 def _error_name_list() -> list[str]:
-    """Pieces of one string: the names of codes -1, -2, ... with spaces between, ``?`` for a code that is
-    none."""
+    """Pieces of one string: the names of codes -1, -2, ... with spaces between, up to the first number that
+    is no code; the codes behind that one belong to the wire, where numbers travel."""
     names = {int(code): code.name.lower() for code in ErrorCode}
-    words = [names.get(code, "?") + " " for code in range(-1, min(names) - 1, -1)]
+    words = []
+    while (code := -1 - len(words)) in names:
+        words.append(names[code] + " ")
     return [repr("".join(words[start : start + 5])).replace("'", '"') for start in range(0, len(words), 5)]
 
 

@@ -23,7 +23,7 @@ ARCHITECTURES = ("armv6m", "armv7emsp", "xtensawin", "rv32imc")
 CONSTANT = re.compile(r"^(_[A-Z]_[A-Z0-9_]+) = const\((\d+)\)", re.MULTILINE)
 GENERATED = re.compile(r"^# generated:begin.*?^# generated:end", re.MULTILINE | re.DOTALL)
 # Of all .mpy for armv6m; the bar itself is in benchmarks/bars.toml. A change that needs more says so here.
-PACKAGE_BYTES = 38_000
+PACKAGE_BYTES = 36_500
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -8,7 +8,8 @@ scores = network.run(samples)
 import sys
 
 if sys.implementation.name == "cpython":
-    import host_tools.shim  # noqa: F401  (gives CPython the names and the integers of a board)
+    # Gives CPython the names and the integers of a board.
+    import host_tools.shim  # type: ignore[import-not-found]  # noqa: F401
 
 from thimble.errors import ThimbleError
 from thimble.interpreter import Network

@@ -7,11 +7,7 @@ _ERROR_NAME_LIST = (
     "unsupported_operator bad_varint limit_exceeded bad_tensor bad_constant "
     "bad_operator bad_port bad_stream arena_too_small scratch_too_small "
     "misaligned bad_input out_of_memory bad_signature unsigned "
-    "golden_mismatch ? ? ? ? "
-    "? ? ? ? ? "
-    "? ? ? ? bad_frame "
-    "unknown_message bad_state bad_offset no_model no_space "
-    "write_failed downgrade busy bad_argument internal "
+    "golden_mismatch "
 )
 # generated:end
 
@@ -27,7 +23,8 @@ class ThimbleError(Exception):
 
     @property
     def name(self):
-        return _ERROR_NAME_LIST.split()[-1 - self.code]
+        names = _ERROR_NAME_LIST.split()
+        return names[-1 - self.code] if -self.code <= len(names) else str(self.code)
 
     def __str__(self):
         return "%s: %s" % (self.name, self.detail)

@@ -18,10 +18,11 @@ from thimble.streams import Stream, row_bytes, stream_bytes
 try:
     from thimble import kernels
 except (ImportError, SyntaxError, ValueError):  # no native code on this board
-    from thimble import kernels_bytecode as kernels
+    from thimble import kernels_bytecode as kernels  # type: ignore[no-redef]
 
 # generated:begin OperatorKind ScheduleKind RequantForm ErrorCode:BAD_INPUT Layout:SPARSE Attr:MEAN
-# generated:also Attr:SOFTMAX Attr:CONV_2D Attr:MUL.MULTIPLIER,MUL.CLAMP_MIN Attr:AVERAGE_POOL_2D Attr:RESIZE_NEAREST
+# generated:also Attr:SOFTMAX Attr:CONV_2D Attr:MUL.MULTIPLIER,MUL.CLAMP_MIN Attr:AVERAGE_POOL_2D
+# generated:also Attr:RESIZE_NEAREST
 _OPERATOR_CONV_2D = const(1)
 _OPERATOR_DEPTHWISE_CONV_2D = const(2)
 _OPERATOR_FULLY_CONNECTED = const(3)
@@ -724,10 +725,9 @@ class Network:
         height = out[_T_SHAPE + 1]
         band = operator.parameter or height
         row = x[_T_SHAPE + 2] * x[_T_SHAPE + 3]
-        source = self.arena
         in_place = operator.schedule == _SCHEDULE_IN_PLACE
+        source = self.scratch if in_place else self.arena
         if in_place:
-            source = self.scratch
             work.x = work.left[1] - band * row
         for start in range(0, height, band):
             stop = min(start + band, height)

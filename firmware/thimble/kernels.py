@@ -131,7 +131,8 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
         target = int(out) + p[_P_OUT] + y * p[_P_OUT_STRIDE_Y]
         column = p[_P_OUT_W]
         while column:
-            # At the border, where the sum over the whole row does not hold, the zero point is taken off each input.
+            # At the border, where the sum over the whole row does not hold, the zero point is taken off each
+            # input.
             border = top | left | (in_h - 1 - reach_h - top) | (in_w - 1 - reach_w - left)
             acc = bias
             if border >= 0:
@@ -365,7 +366,8 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
                 depth = s[_S_VALUE_BITS]
                 context = 1
                 if layout != 1:
-                    # of both neighbours the signs (zero 0, positive 1, negative 2); for a flag, whether they are 0
+                    # of both neighbours the signs (zero 0, positive 1, negative 2); for a flag, whether they
+                    # are 0
                     index = column - 1
                     value = row[index + (cols & (index >> 31))]
                     index = 0

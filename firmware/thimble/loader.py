@@ -182,8 +182,9 @@ _SHIFT_MIN = const(-31)
 _SHIFT_MAX = const(30)
 
 
-def fail(code, where):
-    raise ThimbleError(code, where)
+def refuse(wrong, code, where, what="byte"):
+    if wrong:
+        raise ThimbleError(code, "%s %d" % (what, where))
 
 
 class Source:
@@ -191,7 +192,6 @@ class Source:
     pieces."""
 
     def __init__(self, source):
-        self.file = None
         self.data = None
         if not isinstance(source, str):
             try:
@@ -199,11 +199,12 @@ class Source:
             except TypeError:
                 source = str(source)  # a path object of the host
         if self.data is None:
-            self.file = open(source, "rb")
+            file = open(source, "rb")
             try:
-                self.data = memoryview(self.file)  # ROMFS maps its files into memory
+                self.data = memoryview(file)  # ROMFS maps its files into memory
             except TypeError:
-                self.size = self.file.seek(0, 2)
+                self.file = file
+                self.size = file.seek(0, 2)
                 return
         self.size = len(self.data)
 
@@ -231,11 +232,10 @@ class Source:
 
     def require_zeros(self, start, end, code):
         for piece in self.pieces(start, end):
-            if any(piece):
-                fail(code, "byte %d" % start)
+            refuse(any(piece), code, start)
 
     def close(self):
-        if self.file:
+        if self.data is None:
             self.file.close()
 
 
@@ -255,8 +255,7 @@ class Program:
     def _header(self):
         source = self.source
         size = source.size
-        if size < _HEADER_BYTES + _SHA256_BYTES:
-            fail(_ERROR_TRUNCATED, "%d bytes" % size)
+        refuse(size < _HEADER_BYTES + _SHA256_BYTES, _ERROR_TRUNCATED, size)
         head = source.read(0, _HEADER_BYTES)
         (
             magic,
@@ -272,28 +271,18 @@ class Program:
             number,
             crc,
         ) = struct.unpack(_HEADER_FORMAT, head)
-        if magic != _MAGIC:
-            fail(_ERROR_BAD_MAGIC, "byte 0")
-        if version != _FORMAT_VERSION:
-            fail(_ERROR_UNSUPPORTED_VERSION, "version %d" % version)
-        if flags & ~_HEADER_FLAG_SIGNED:
-            fail(_ERROR_RESERVED_BITS, "byte 5")
-        if file_bytes > _MAX_FILE_BYTES:
-            fail(_ERROR_LIMIT_EXCEEDED, "byte 8")
-        if file_bytes != size:
-            fail(
-                _ERROR_TRUNCATED if file_bytes > size else _ERROR_BAD_SECTION,
-                "byte 8: %d, not %d" % (file_bytes, size),
-            )
-        if sections > _MAX_SECTIONS:
-            fail(_ERROR_LIMIT_EXCEEDED, "byte 6")
+        refuse(magic != _MAGIC, _ERROR_BAD_MAGIC, 0)
+        refuse(version != _FORMAT_VERSION, _ERROR_UNSUPPORTED_VERSION, version, "version")
+        refuse(flags & ~_HEADER_FLAG_SIGNED, _ERROR_RESERVED_BITS, 5)
+        refuse(file_bytes > _MAX_FILE_BYTES, _ERROR_LIMIT_EXCEEDED, 8)
+        refuse(file_bytes > size, _ERROR_TRUNCATED, 8)
+        refuse(file_bytes != size, _ERROR_BAD_SECTION, 8)
+        refuse(sections > _MAX_SECTIONS, _ERROR_LIMIT_EXCEEDED, 6)
         self._body_end = size - _SHA256_BYTES - (_SIGNATURE_BYTES if flags else 0)
         self._table_end = _HEADER_BYTES + sections * _SECTION_ENTRY_BYTES
-        if self._table_end > self._body_end:
-            fail(_ERROR_TRUNCATED, "byte 40")
+        refuse(self._table_end > self._body_end, _ERROR_TRUNCATED, 40)
         found = source.crc32(_HEADER_BYTES, self._table_end, source.crc32(0, _HEADER_HEADER_CRC32_OFFSET))
-        if found != crc:
-            fail(_ERROR_BAD_HEADER_CRC, "byte 36")
+        refuse(found != crc, _ERROR_BAD_HEADER_CRC, 36)
         self.features = features
         self._operators_used = operators
         self.arena_bytes = arena
@@ -306,38 +295,42 @@ class Program:
         end = self._table_end
         seen = 0
         for at in range(_HEADER_BYTES, self._table_end, _SECTION_ENTRY_BYTES):
-            where = "byte %d" % at
             kind, flags, reserved, offset, length, crc = struct.unpack(
                 _SECTION_ENTRY_FORMAT, source.read(at, _SECTION_ENTRY_BYTES)
             )
-            if flags & ~_SECTION_FLAG_CRITICAL or reserved:
-                fail(_ERROR_RESERVED_BITS, where)
-            if offset != end + 3 & ~3 or offset > self._body_end or length > self._body_end - offset:
-                fail(_ERROR_BAD_SECTION, where)
+            refuse(flags & ~_SECTION_FLAG_CRITICAL or reserved, _ERROR_RESERVED_BITS, at)
+            refuse(
+                offset != end + 3 & ~3 or offset > self._body_end or length > self._body_end - offset,
+                _ERROR_BAD_SECTION,
+                at,
+            )
             source.require_zeros(end, offset, _ERROR_BAD_SECTION)
             if 0 < kind <= _SECTION_GOLDEN:
                 repeated = seen >> kind & 1
-                if (
+                refuse(
                     repeated
                     or (kind <= _SECTION_DATA and not flags)
-                    or (kind == _SECTION_GOLDEN and length != _GOLDEN_BYTES)
-                ):
-                    fail(_ERROR_BAD_SECTION, where)
+                    or (kind == _SECTION_GOLDEN and length != _GOLDEN_BYTES),
+                    _ERROR_BAD_SECTION,
+                    at,
+                )
                 seen |= 1 << kind
-            elif flags:
-                fail(_ERROR_UNSUPPORTED_SECTION, where)
+            else:
+                refuse(flags, _ERROR_UNSUPPORTED_SECTION, at)
             end = offset + length
-            if source.crc32(offset, end) != crc:
-                fail(_ERROR_BAD_SECTION_CRC, where)
+            refuse(source.crc32(offset, end) != crc, _ERROR_BAD_SECTION_CRC, at)
             if kind == _SECTION_PROGRAM:
                 self._program = (offset, length)
             elif kind == _SECTION_DATA:
                 self.data_offset = offset
                 self._data_bytes = length
-            elif kind == _SECTION_GOLDEN and not any(source.read(offset, 4)):
-                fail(_ERROR_BAD_SECTION, where)
-        if ~seen & (1 << _SECTION_PROGRAM | 1 << _SECTION_DATA) or end + 3 & ~3 != self._body_end:
-            fail(_ERROR_BAD_SECTION, "byte %d" % end)
+            elif kind == _SECTION_GOLDEN:
+                refuse(not any(source.read(offset, 4)), _ERROR_BAD_SECTION, offset)
+        refuse(
+            ~seen & (1 << _SECTION_PROGRAM | 1 << _SECTION_DATA) or end + 3 & ~3 != self._body_end,
+            _ERROR_BAD_SECTION,
+            end,
+        )
         source.require_zeros(end, self._body_end, _ERROR_BAD_SECTION)
 
     def _hash(self):
@@ -345,22 +338,25 @@ class Program:
         for piece in self.source.pieces(0, self._body_end):
             digest.update(piece)
         self.sha256 = bytes(self.source.read(self._body_end, _SHA256_BYTES))
-        if digest.digest() != self.sha256:
-            fail(_ERROR_BAD_HASH, "byte %d" % self._body_end)
-        if self.features & ~FEATURES:
-            fail(_ERROR_UNSUPPORTED_FEATURE, "byte 12: 0x%x" % (self.features & ~FEATURES))
-        if self._operators_used & ~OPERATORS:
-            fail(_ERROR_UNSUPPORTED_OPERATOR, "byte 16: 0x%x" % (self._operators_used & ~OPERATORS))
-        if self.arena_bytes > _MAX_TENSOR_BYTES or self.scratch_bytes > _MAX_TENSOR_BYTES:
-            fail(_ERROR_LIMIT_EXCEEDED, "byte 20")
+        refuse(digest.digest() != self.sha256, _ERROR_BAD_HASH, self._body_end)
+        missing = self.features & ~FEATURES
+        refuse(missing, _ERROR_UNSUPPORTED_FEATURE, missing, "bits")
+        missing = self._operators_used & ~OPERATORS
+        refuse(missing, _ERROR_UNSUPPORTED_OPERATOR, missing, "bits")
+        refuse(
+            self.arena_bytes > _MAX_TENSOR_BYTES or self.scratch_bytes > _MAX_TENSOR_BYTES,
+            _ERROR_LIMIT_EXCEEDED,
+            20,
+        )
 
     # -- reading the PROGRAM section; `at` is the next byte
 
     def byte(self):
-        if self.at >= len(self.code):
-            self.fail(_ERROR_TRUNCATED)
         self.at += 1
-        return self.code[self.at - 1]
+        try:
+            return self.code[self.at - 1]
+        except IndexError:
+            self.refuse(True, _ERROR_TRUNCATED)
 
     def u(self):
         """An unsigned varint."""
@@ -374,7 +370,7 @@ class Program:
                 if byte or not shift:
                     return value
                 break
-        self.fail(_ERROR_BAD_VARINT)
+        self.refuse(True, _ERROR_BAD_VARINT)
 
     def s(self):
         """A zigzag varint."""
@@ -383,21 +379,18 @@ class Program:
 
     def count(self, limit):
         value = self.u()
-        if value > limit:
-            self.fail(_ERROR_LIMIT_EXCEEDED)
+        self.refuse(value > limit, _ERROR_LIMIT_EXCEEDED)
         return value
 
-    def fail(self, code):
-        fail(code, "byte %d" % (self._program[0] + self.at))
+    def refuse(self, wrong, code):
+        refuse(wrong, code, self._program[0] + self.at)
 
     def _need(self, feature):
-        if feature & ~self.features:
-            self.fail(_ERROR_UNSUPPORTED_FEATURE)
+        self.refuse(feature & ~self.features, _ERROR_UNSUPPORTED_FEATURE)
 
     def _flags(self, known):
         flags = self.u()
-        if flags & ~known:
-            self.fail(_ERROR_RESERVED_BITS)
+        self.refuse(flags & ~known, _ERROR_RESERVED_BITS)
         return flags
 
     def _parse(self):
@@ -411,23 +404,19 @@ class Program:
         for _ in range(self.count(_MAX_CONSTANTS)):
             self.constants.append(self.at)
             end = self._constant(end)
-        if end != self._data_bytes:
-            self.fail(_ERROR_BAD_CONSTANT)
+        self.refuse(end != self._data_bytes, _ERROR_BAD_CONSTANT)
         self.operators = array("I")
         for _ in range(self.count(_MAX_OPERATORS)):
             self.operators.append(self.at)
             Operator().read(self)
         self.inputs = self._ports(_MAX_MODEL_INPUTS)
         self.outputs = self._ports(_MAX_MODEL_OUTPUTS)
-        if self.at != len(self.code):
-            self.fail(_ERROR_BAD_SECTION)
+        self.refuse(self.at != len(self.code), _ERROR_BAD_SECTION)
 
     def _tensor(self):
         dtype = self.u()
-        if dtype > _DTYPE_FLOAT32 or dtype == _DTYPE_INT32:
-            self.fail(_ERROR_BAD_TENSOR)
-        if dtype:
-            self.fail(_ERROR_UNSUPPORTED_FEATURE)
+        self.refuse(dtype > _DTYPE_FLOAT32 or dtype == _DTYPE_INT32, _ERROR_BAD_TENSOR)
+        self.refuse(dtype, _ERROR_UNSUPPORTED_FEATURE)
         flags = self._flags(_TENSOR_FLAG_PERSISTENT)
         if flags:
             self._need(_FEATURE_PERSISTENT_TENSORS)
@@ -435,11 +424,9 @@ class Program:
         size = 1
         for _ in range(self.count(_MAX_RANK)):
             dimension = self.u()
-            if not dimension:
-                self.fail(_ERROR_BAD_TENSOR)
+            self.refuse(not dimension, _ERROR_BAD_TENSOR)
             size *= dimension
-            if size > _MAX_TENSOR_BYTES:
-                self.fail(_ERROR_LIMIT_EXCEEDED)
+            self.refuse(size > _MAX_TENSOR_BYTES, _ERROR_LIMIT_EXCEEDED)
             first = shape.pop(0)
             shape[0] *= first
             shape.append(dimension)
@@ -456,8 +443,7 @@ class Program:
         """[kind, fields ...] of a constant."""
         self.at = self.constants[index]
         kind = self.u()
-        if kind > _CONSTANT_REQUANT:
-            self.fail(_ERROR_BAD_CONSTANT)
+        self.refuse(kind > _CONSTANT_REQUANT, _ERROR_BAD_CONSTANT)
         fields = [kind]
         for _ in range((12, 4, 4)[kind]):
             fields.append(self.u())
@@ -478,10 +464,8 @@ class Program:
         else:
             count = fields[3]
             bits = fields[4]
-            if not count:
-                self.fail(_ERROR_BAD_CONSTANT)
-            if count > _MAX_ROW_LENGTH:
-                self.fail(_ERROR_LIMIT_EXCEEDED)
+            self.refuse(not count, _ERROR_BAD_CONSTANT)
+            self.refuse(count > _MAX_ROW_LENGTH, _ERROR_LIMIT_EXCEEDED)
             if kind == _CONSTANT_INTEGERS:
                 wrong = not 1 <= bits <= 32 or size != count * bits + 7 >> 3
             else:
@@ -490,52 +474,48 @@ class Program:
                 wrong = bits > _REQUANT_FORM_POWER_OF_TWO or size != (4, 5, 1)[bits] * count
                 wrong = wrong or not (_SHIFT_MIN <= fields[5] <= _SHIFT_MAX - 3 if packed else fields[5] == 0)
                 aligned = bits != _REQUANT_FORM_POWER_OF_TWO
-            if wrong:
-                self.fail(_ERROR_BAD_CONSTANT)
-        if (
+            self.refuse(wrong, _ERROR_BAD_CONSTANT)
+        self.refuse(
             offset != (end + 3 & ~3 if aligned else end)
             or offset > self._data_bytes
-            or size > self._data_bytes - offset
-        ):
-            self.fail(_ERROR_BAD_CONSTANT)
+            or size > self._data_bytes - offset,
+            _ERROR_BAD_CONSTANT,
+        )
         base = self.data_offset
         self.source.require_zeros(base + end, base + offset, _ERROR_BAD_CONSTANT)
         end = offset + size
         if kind == _CONSTANT_INTEGERS:
             used = count * bits & 7
-            if used and self.source.read(base + end - 1, 1)[0] >> used:
-                self.fail(_ERROR_BAD_CONSTANT)
+            self.refuse(used and self.source.read(base + end - 1, 1)[0] >> used, _ERROR_BAD_CONSTANT)
         elif kind == _CONSTANT_REQUANT and not packed:
             wide = bits == _REQUANT_FORM_WIDE
             for index in range(count):
-                if wide and self.source.read(base + offset + 4 * index + 3, 1)[0] > 127:
-                    self.fail(_ERROR_BAD_CONSTANT)
+                self.refuse(
+                    wide and self.source.read(base + offset + 4 * index + 3, 1)[0] > 127, _ERROR_BAD_CONSTANT
+                )
                 shift = self.source.read(base + end - count + index, 1)[0] + 128 & 255
-                if not (128 + _SHIFT_MIN <= shift <= 128 + _SHIFT_MAX if wide else 128 <= shift <= 128 + 31):
-                    self.fail(_ERROR_BAD_CONSTANT)
+                self.refuse(
+                    not (128 + _SHIFT_MIN <= shift <= 128 + _SHIFT_MAX if wide else 128 <= shift <= 128 + 31),
+                    _ERROR_BAD_CONSTANT,
+                )
         return end
 
     def _ports(self, limit):
         """[(tensor, flags, zero point, scale)] of the inputs or outputs."""
-        ports = []
+        ports = []  # type: list
         count = self.count(limit)
-        if not count:
-            self.fail(_ERROR_BAD_PORT)
+        self.refuse(not count, _ERROR_BAD_PORT)
         for _ in range(count):
             tensor = self.u()
             flags = self.u()
             zero_point = self.s()
             self.byte(), self.byte(), self.byte(), self.byte()
             scale = struct.unpack("<f", self.code[self.at - 4 : self.at])[0]
-            if tensor >= len(self.tensors) // _T_SIZE:
-                self.fail(_ERROR_BAD_PORT)
-            if flags & ~_PORT_FLAG_FLOAT:
-                self.fail(_ERROR_RESERVED_BITS)
-            if not -128 <= zero_point <= 127 or not 0 < scale < float("inf"):
-                self.fail(_ERROR_BAD_PORT)
+            self.refuse(tensor >= len(self.tensors) // _T_SIZE, _ERROR_BAD_PORT)
+            self.refuse(flags & ~_PORT_FLAG_FLOAT, _ERROR_RESERVED_BITS)
+            self.refuse(not -128 <= zero_point <= 127 or not 0 < scale < float("inf"), _ERROR_BAD_PORT)
             for port in ports:
-                if port[0] == tensor:
-                    self.fail(_ERROR_BAD_PORT)
+                self.refuse(port[0] == tensor, _ERROR_BAD_PORT)
             ports.append((tensor, flags, zero_point, scale))
         return ports
 
@@ -565,28 +545,23 @@ class Program:
             if head:
                 needed += scratch
                 ready[head.outputs[0]] &= 2
-            if needed > self.scratch_bytes:
-                fail(_ERROR_SCRATCH_TOO_SMALL, "operator %d: %d bytes" % (index, needed))
+            refuse(needed > self.scratch_bytes, _ERROR_SCRATCH_TOO_SMALL, index, "operator")
             scratch = needed
             largest = max(largest, needed)
             head = operator if not head and operator.schedule >= _SCHEDULE_FUSED_DEPTHWISE else None
             if head:
                 placed[output] = 0
         # Both sizes are exact, so that no file can ask for more RAM than it uses.
-        if largest != self.scratch_bytes:
-            fail(_ERROR_BAD_CONSTANT, "byte 24")
+        refuse(largest != self.scratch_bytes, _ERROR_BAD_CONSTANT, 24)
         largest = 0
         for index in range(count):
             at = index * _T_SIZE
             end = placed[index] and self.tensors[at] + self.tensors[at + _T_BYTES]
-            if end > self.arena_bytes:
-                fail(_ERROR_ARENA_TOO_SMALL, "tensor %d" % index)
+            refuse(end > self.arena_bytes, _ERROR_ARENA_TOO_SMALL, index, "tensor")
             largest = max(largest, end)
-        if largest + 3 & ~3 != self.arena_bytes:
-            fail(_ERROR_BAD_TENSOR, "byte 20")
+        refuse(largest + 3 & ~3 != self.arena_bytes, _ERROR_BAD_TENSOR, 20)
         for index, port in enumerate(self.outputs):
-            if not ready[port[0]] & 1:
-                fail(_ERROR_BAD_PORT, "output %d" % index)
+            refuse(not ready[port[0]] & 1, _ERROR_BAD_PORT, index, "output")
 
 
 class Operator:
@@ -600,11 +575,9 @@ class Operator:
         """Read the operator at hand."""
         bad = _ERROR_BAD_OPERATOR
         kind = self.kind = program.u()
-        if kind > 31 or not program._operators_used >> kind & 1:
-            program.fail(_ERROR_UNSUPPORTED_OPERATOR)
+        program.refuse(kind > 31 or not program._operators_used >> kind & 1, _ERROR_UNSUPPORTED_OPERATOR)
         schedule = self.schedule = program.u()
-        if schedule > _SCHEDULE_FUSED_ADD:
-            program.fail(bad)
+        program.refuse(schedule > _SCHEDULE_FUSED_ADD, bad)
         self.parameter = 0
         if schedule:
             program._need(_FEATURE_IN_PLACE << schedule - 1)
@@ -613,8 +586,7 @@ class Operator:
         self.inputs = self._indexes(program, _MAX_OPERATOR_INPUTS, tensors)
         self.outputs = self._indexes(program, _MAX_OPERATOR_OUTPUTS, tensors)
         self.constants = self._indexes(program, _MAX_OPERATOR_CONSTANTS, len(program.constants) + 1)
-        if self.constants and not self.constants[-1]:
-            program.fail(bad)
+        program.refuse(self.constants and not self.constants[-1], bad)
         at = 0
         while _DEFAULT_RECORDS[at] != kind:
             at += 2 + _DEFAULT_RECORDS[at + 1]
@@ -627,8 +599,7 @@ class Operator:
             if index < known:
                 self.attributes[index] = value
                 default = self._default(at + index)
-        if count > known or (count and value == default):
-            program.fail(bad)
+        program.refuse(count > known or (count and value == default), bad)
         for index in range(count, known):
             self.attributes[index] = self._default(at + index)
 
@@ -641,8 +612,7 @@ class Operator:
         indexes = []
         for _ in range(program.count(limit)):
             index = program.u()
-            if index >= end:
-                program.fail(_ERROR_BAD_OPERATOR)
+            program.refuse(index >= end, _ERROR_BAD_OPERATOR)
             indexes.append(index)
         return indexes
 
@@ -654,8 +624,7 @@ class Operator:
         return _OPERATOR_ADD <= kind <= _OPERATOR_MUL or kind == _OPERATOR_LOOKUP or kind >= _OPERATOR_MAXIMUM
 
     def _require(self, condition):
-        if not condition:
-            fail(_ERROR_BAD_OPERATOR, "operator %d" % self._index)
+        refuse(not condition, _ERROR_BAD_OPERATOR, self._index, "operator")
 
     def _between(self, index, low, high):
         value = self.attributes[index]
