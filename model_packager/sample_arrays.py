@@ -46,12 +46,12 @@ def has_channels_first(model: Model, port: Port) -> bool:
     noted = model.metadata.get("channels_first")
     if not isinstance(noted, dict) or len(model.tensors[port.tensor].shape) != 4:
         return False
-    sides = {"inputs": model.inputs, "outputs": model.outputs}
-    return any(
-        other is port and position in (noted.get(side) or ())
-        for side, ports in sides.items()
-        for position, other in enumerate(ports)
-    )
+    for side, ports in (("inputs", model.inputs), ("outputs", model.outputs)):
+        positions = noted.get(side)
+        for position, other in enumerate(ports):
+            if other is port and isinstance(positions, list) and position in positions:
+                return True
+    return False
 
 
 def _with_samples(array: Array, shape: tuple[int, ...]) -> Array | None:
@@ -72,15 +72,12 @@ def batch_of(array: Array, model: Model, port: Port) -> Array:
     Raises:
         UsageError: the shape does not fit, or there is no sample.
     """
-    shape = model.tensors[port.tensor].shape
+    shape = stored = model.tensors[port.tensor].shape
     if has_channels_first(model, port):
-        original = (1, shape[3], shape[1], shape[2])
-        images = _with_samples(array, original)
+        shape = (1, stored[3], stored[1], stored[2])
+        images = _with_samples(array, shape)
         if images is not None:
             return images.transpose(0, 2, 3, 1)
-        stored, shape = shape, original
-    else:
-        stored = shape
     batch = _with_samples(array, stored)
     if batch is not None:
         return batch
