@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 from model_packager.errors import ImportRefused, UsageError
@@ -31,7 +32,9 @@ def import_module(module: Any, example: Any) -> Model:
     was_training = module.training
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # The exporter that traces, which needs no further package, announces its successor at each call.
+            warnings.simplefilter("ignore", DeprecationWarning)
             torch.onnx.export(module, examples, file, opset_version=OPSET, dynamo=False)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
