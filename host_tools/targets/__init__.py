@@ -38,6 +38,7 @@ TARGETS = {
     "reference": "reference",
     "cpython": "cpython",
     "micropython": "micropython",
+    "native": "native",
 }
 _SERIAL = re.compile(r"(/|\.{1,2}/|COM\d+$|[a-z0-9+]+://)", re.IGNORECASE)
 

@@ -9,12 +9,12 @@ operator, its schedule and the executor).
 from __future__ import annotations
 
 from model_packager.encoders.descriptor import StreamDescriptor
-from model_packager.encoders.scratch import stream_scratch_bytes
-from model_packager.format_table import OperatorKind, ScheduleKind
+from model_packager.encoders.scratch import stream_scratch_bytes, stream_table_bytes
+from model_packager.format_table import Layout, Limit, OperatorKind, ScheduleKind
 from model_packager.model import Model, Operator
 from model_packager.passes.lifetimes import FUSED, living_ends
 
-EXECUTORS = ("micropython",)
+EXECUTORS = ("micropython", "c")
 
 
 def _item_bytes(model: Model, tensor: int) -> int:
@@ -61,9 +61,14 @@ def kernel_scratch_bytes(model: Model, operator_index: int, executor: str = "mic
     """
     if executor not in EXECUTORS:
         raise ValueError(f"no scratch formulas for executor {executor!r}; there are {', '.join(EXECUTORS)}")
-    operator = model.operators[operator_index]
     if is_fused_tail(model, operator_index):
         return 0
+    own = _planes_and_bands_bytes(model, operator_index)
+    return own if executor == "micropython" else _c_kernel_scratch_bytes(model, operator_index, own)
+
+
+def _planes_and_bands_bytes(model: Model, operator_index: int) -> int:
+    operator = model.operators[operator_index]
     if operator.schedule is ScheduleKind.FUSED_DEPTHWISE:
         # Planes are made inside the padding that the depthwise operator needs.
         return padded_plane_bytes(model, model.operators[operator_index + 1])
@@ -74,6 +79,38 @@ def kernel_scratch_bytes(model: Model, operator_index: int, executor: str = "mic
     if operator.kind is OperatorKind.CONV_2D and operator.schedule is ScheduleKind.IN_PLACE:
         return band_bytes(model, operator, operator.schedule_parameter)
     return 0
+
+
+def _c_kernel_scratch_bytes(model: Model, operator_index: int, own: int) -> int:
+    """The C core rounds each block up to words, expands rows of bits, and those sparse rows that a depthwise
+    convolution reads, and notes where the pairs of each kernel cell start."""
+    operators = [model.operators[operator_index]]
+    if operators[0].schedule is ScheduleKind.FUSED_DEPTHWISE:
+        operators.append(model.operators[operator_index + 1])
+    extra = sum(_c_stream_bytes(operator) - _own_stream_scratch(operator) for operator in operators)
+    return _words(own) + extra
+
+
+def _c_stream_bytes(operator: Operator) -> int:
+    """What the C core takes for an operator's open stream; 0 where no encoding is set yet."""
+    if operator.weights is None or not isinstance(operator.weights.encoding, StreamDescriptor):
+        return 0
+    descriptor = operator.weights.encoding
+    total, cells = stream_scratch_bytes(descriptor), 1
+    sparse = descriptor.layout is Layout.SPARSE
+    # Positions and counts of pairs have 16 bits.
+    pairs = operator.kind is not OperatorKind.DEPTHWISE_CONV_2D and descriptor.cols < Limit.SPARSE_ROW_LENGTH
+    if descriptor.layout is Layout.BITS:
+        total = descriptor.cols
+    elif sparse and not pairs:
+        total = max(total, stream_table_bytes(descriptor) + descriptor.cols)
+    elif sparse and operator.kind is OperatorKind.CONV_2D:
+        cells = operator.attributes.get("kernel_h", 1) * operator.attributes.get("kernel_w", 1)
+    return _words(total) + (_words(2 * (cells + 1)) if cells > 1 else 0)
+
+
+def _words(size_bytes: int) -> int:
+    return -(-size_bytes // 4) * 4
 
 
 def _own_stream_scratch(operator: Operator) -> int:

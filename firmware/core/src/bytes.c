@@ -1,0 +1,71 @@
+#include "bytes.h"
+
+static uint32_t read_byte(thimble_cursor *cursor) {
+    thimble_expect(cursor, cursor->at < cursor->end, THIMBLE_ERROR_TRUNCATED);
+    return cursor->error ? 0 : cursor->data[cursor->at++];
+}
+
+uint32_t thimble_read_u(thimble_cursor *cursor) {
+    uint32_t value = 0;
+    for (uint32_t shift = 0; shift < 35; shift += 7) {
+        uint32_t byte = read_byte(cursor);
+        if (cursor->error) {
+            return 0;
+        }
+        if (shift == 28 && byte > 15) {
+            break;
+        }
+        value |= (byte & 127) << shift;
+        if (byte < 128) {
+            if (byte == 0 && shift != 0) {
+                break;
+            }
+            return value;
+        }
+    }
+    thimble_expect(cursor, 0, THIMBLE_ERROR_BAD_VARINT);
+    return 0;
+}
+
+int32_t thimble_read_s(thimble_cursor *cursor) {
+    uint32_t value = thimble_read_u(cursor);
+    return (int32_t)(value >> 1 ^ (0u - (value & 1)));
+}
+
+uint32_t thimble_read_count(thimble_cursor *cursor, uint32_t limit) {
+    uint32_t value = thimble_read_u(cursor);
+    thimble_expect(cursor, value <= limit, THIMBLE_ERROR_LIMIT_EXCEEDED);
+    return cursor->error ? 0 : value;
+}
+
+uint32_t thimble_read_scale(thimble_cursor *cursor) {
+    uint32_t value = 0;
+    for (uint32_t shift = 0; shift < 32; shift += 8) {
+        value |= read_byte(cursor) << shift;
+    }
+    return value;
+}
+
+uint32_t thimble_crc32(uint32_t crc, const uint8_t *data, uint32_t length) {
+    /* Entry n is the CRC of the nibble n: 64 bytes instead of a table's 1024. */
+    static const uint32_t nibbles[16] = {
+        0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4, 0x4DB26158, 0x5005713C,
+        0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C, 0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C,
+    };
+    crc = ~crc;
+    for (uint32_t i = 0; i < length; i++) {
+        crc ^= data[i];
+        crc = crc >> 4 ^ nibbles[crc & 15];
+        crc = crc >> 4 ^ nibbles[crc & 15];
+    }
+    return ~crc;
+}
+
+int thimble_is_zero(const uint8_t *data, uint32_t from, uint32_t to) {
+    for (uint32_t i = from; i < to; i++) {
+        if (data[i] != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}

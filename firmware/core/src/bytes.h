@@ -1,0 +1,49 @@
+/* Little-endian integers and varints: the only places where bytes of a file become numbers. */
+#ifndef THIMBLE_BYTES_H
+#define THIMBLE_BYTES_H
+
+#include "thimble.h"
+
+static inline uint32_t thimble_read_u16(const uint8_t *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
+}
+
+static inline uint32_t thimble_read_u32(const uint8_t *p) {
+    return thimble_read_u16(p) | thimble_read_u16(p + 2) << 16;
+}
+
+/* Reads the PROGRAM section forwards. The first error stays; from then on every read gives 0. */
+typedef struct {
+    const uint8_t *data;
+    uint32_t at;
+    uint32_t end;
+    int32_t error;
+} thimble_cursor;
+
+static inline thimble_cursor thimble_cursor_at(const thimble_model *model, uint32_t at) {
+    thimble_cursor cursor = {model->data, at, model->program_end, 0};
+    return cursor;
+}
+
+/* Notes an error unless an earlier one stands. */
+static inline void thimble_expect(thimble_cursor *cursor, int holds, int32_t error) {
+    if (!holds && cursor->error == 0) {
+        cursor->error = error;
+    }
+}
+
+uint32_t thimble_read_u(thimble_cursor *cursor);                        /* unsigned varint */
+int32_t thimble_read_s(thimble_cursor *cursor);                         /* zigzag varint */
+uint32_t thimble_read_count(thimble_cursor *cursor, uint32_t limit);    /* above the limit: limit_exceeded */
+uint32_t thimble_read_scale(thimble_cursor *cursor);                    /* four raw bytes */
+
+uint32_t thimble_crc32(uint32_t crc, const uint8_t *data, uint32_t length); /* zlib's; 0 starts */
+
+/* Whether data[from..to) is all zeros. */
+int thimble_is_zero(const uint8_t *data, uint32_t from, uint32_t to);
+
+static inline uint32_t thimble_align4(uint32_t offset) {
+    return (offset + 3u) & ~3u;
+}
+
+#endif

@@ -1,0 +1,138 @@
+/* Header, section table, sections and trailer: docs/FORMAT.md, sections 7.1 and 7.2. */
+#include <string.h>
+
+#include "loader.h"
+
+static uint32_t header_u32(const uint8_t *data, uint32_t offset) {
+    return thimble_read_u32(data + offset);
+}
+
+static int32_t check_header(const uint8_t *data, uint32_t length, uint32_t *body_end, uint32_t *table_end) {
+    if (length < THIMBLE_HEADER_BYTES + THIMBLE_SHA256_BYTES) {
+        return THIMBLE_ERROR_TRUNCATED;
+    }
+    if (memcmp(data, THIMBLE_MAGIC, 4) != 0) {
+        return THIMBLE_ERROR_BAD_MAGIC;
+    }
+    if (data[THIMBLE_HEADER_VERSION_OFFSET] != THIMBLE_FORMAT_VERSION) {
+        return THIMBLE_ERROR_UNSUPPORTED_VERSION;
+    }
+    uint32_t flags = data[THIMBLE_HEADER_FLAGS_OFFSET];
+    if (flags & ~(uint32_t)THIMBLE_HEADER_FLAG_SIGNED) {
+        return THIMBLE_ERROR_RESERVED_BITS;
+    }
+    uint32_t file_bytes = header_u32(data, THIMBLE_HEADER_FILE_BYTES_OFFSET);
+    if (file_bytes > THIMBLE_MAX_FILE_BYTES) {
+        return THIMBLE_ERROR_LIMIT_EXCEEDED;
+    }
+    if (file_bytes != length) {
+        return file_bytes > length ? THIMBLE_ERROR_TRUNCATED : THIMBLE_ERROR_BAD_SECTION;
+    }
+    uint32_t count = thimble_read_u16(data + THIMBLE_HEADER_SECTION_COUNT_OFFSET);
+    if (count > THIMBLE_MAX_SECTIONS) {
+        return THIMBLE_ERROR_LIMIT_EXCEEDED;
+    }
+    uint32_t trailer = THIMBLE_SHA256_BYTES + (flags & THIMBLE_HEADER_FLAG_SIGNED ? THIMBLE_SIGNATURE_BYTES : 0u);
+    *table_end = THIMBLE_HEADER_BYTES + count * THIMBLE_SECTION_ENTRY_BYTES;
+    if (length < *table_end + trailer) {
+        return THIMBLE_ERROR_TRUNCATED;
+    }
+    *body_end = length - trailer;
+    uint32_t crc = thimble_crc32(0, data, THIMBLE_HEADER_HEADER_CRC32_OFFSET);
+    crc = thimble_crc32(crc, data + THIMBLE_HEADER_BYTES, *table_end - THIMBLE_HEADER_BYTES);
+    return crc == header_u32(data, THIMBLE_HEADER_HEADER_CRC32_OFFSET) ? 0 : THIMBLE_ERROR_BAD_HEADER_CRC;
+}
+
+/* One section whose place is right: its kind, its CRC and a golden seed. `seen` has a bit for each known kind. */
+static int32_t check_section(const uint8_t *data, const uint8_t *entry, uint32_t *seen) {
+    uint32_t kind = entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET];
+    uint32_t critical = entry[THIMBLE_SECTION_ENTRY_FLAGS_OFFSET] & THIMBLE_SECTION_FLAG_CRITICAL;
+    uint32_t offset = thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_OFFSET_OFFSET);
+    uint32_t length = thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_LENGTH_OFFSET);
+    if (kind < THIMBLE_SECTION_PROGRAM || kind > THIMBLE_SECTION_GOLDEN) {
+        if (critical) {
+            return THIMBLE_ERROR_UNSUPPORTED_SECTION;
+        }
+    } else {
+        int repeated = *seen >> kind & 1;
+        int required = kind <= THIMBLE_SECTION_DATA;
+        if (repeated || (required && !critical) || (kind == THIMBLE_SECTION_GOLDEN && length != THIMBLE_GOLDEN_BYTES)) {
+            return THIMBLE_ERROR_BAD_SECTION;
+        }
+        *seen |= 1u << kind;
+    }
+    if (thimble_crc32(0, data + offset, length) != thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_CRC32_OFFSET)) {
+        return THIMBLE_ERROR_BAD_SECTION_CRC;
+    }
+    if (kind == THIMBLE_SECTION_GOLDEN && thimble_is_zero(data, offset, offset + 4)) {
+        return THIMBLE_ERROR_BAD_SECTION;
+    }
+    return 0;
+}
+
+static int32_t check_sections(thimble_model *model, uint32_t table_end, uint32_t body_end, thimble_envelope *envelope) {
+    const uint8_t *data = model->data;
+    uint32_t end = table_end, seen = 0;
+    for (uint32_t at = THIMBLE_HEADER_BYTES; at < table_end; at += THIMBLE_SECTION_ENTRY_BYTES) {
+        const uint8_t *entry = data + at;
+        uint32_t offset = thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_OFFSET_OFFSET);
+        uint32_t length = thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_LENGTH_OFFSET);
+        if ((entry[THIMBLE_SECTION_ENTRY_FLAGS_OFFSET] & ~THIMBLE_SECTION_FLAG_CRITICAL) ||
+            thimble_read_u16(entry + THIMBLE_SECTION_ENTRY_RESERVED_OFFSET)) {
+            return THIMBLE_ERROR_RESERVED_BITS;
+        }
+        if (offset != thimble_align4(end) || offset > body_end || length > body_end - offset ||
+            !thimble_is_zero(data, end, offset)) {
+            return THIMBLE_ERROR_BAD_SECTION;
+        }
+        int32_t error = check_section(data, entry, &seen);
+        if (error < 0) {
+            return error;
+        }
+        if (entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET] == THIMBLE_SECTION_PROGRAM) {
+            envelope->program_offset = offset;
+            envelope->program_bytes = length;
+        } else if (entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET] == THIMBLE_SECTION_DATA) {
+            model->data_offset = offset;
+            model->data_bytes = length;
+        }
+        end = offset + length;
+    }
+    uint32_t required = 1u << THIMBLE_SECTION_PROGRAM | 1u << THIMBLE_SECTION_DATA;
+    int complete = (seen & required) == required && thimble_align4(end) == body_end;
+    return complete && thimble_is_zero(data, end, body_end) ? 0 : THIMBLE_ERROR_BAD_SECTION;
+}
+
+int32_t thimble_check_envelope(thimble_model *model, uint32_t length, thimble_envelope *envelope) {
+    const uint8_t *data = model->data;
+    const thimble_registry *registry = model->registry;
+    uint32_t body_end = 0, table_end = 0;
+    int32_t error = check_header(data, length, &body_end, &table_end);
+    if (error < 0) {
+        return error;
+    }
+    error = check_sections(model, table_end, body_end, envelope);
+    if (error < 0) {
+        return error;
+    }
+    model->sha256_offset = body_end;
+    if (registry->sha256_matches && !registry->sha256_matches(data, body_end, data + body_end)) {
+        return THIMBLE_ERROR_BAD_HASH;
+    }
+    model->features = header_u32(data, THIMBLE_HEADER_REQUIRED_FEATURES_OFFSET);
+    model->operators = header_u32(data, THIMBLE_HEADER_REQUIRED_OPERATORS_OFFSET);
+    model->arena_bytes = header_u32(data, THIMBLE_HEADER_ARENA_BYTES_OFFSET);
+    model->model_id = header_u32(data, THIMBLE_HEADER_MODEL_ID_OFFSET);
+    model->model_version = header_u32(data, THIMBLE_HEADER_MODEL_VERSION_OFFSET);
+    envelope->declared_scratch_bytes = header_u32(data, THIMBLE_HEADER_SCRATCH_BYTES_OFFSET);
+    if (model->features & ~registry->features) {
+        return THIMBLE_ERROR_UNSUPPORTED_FEATURE;
+    }
+    if (model->operators & ~registry->operators) {
+        return THIMBLE_ERROR_UNSUPPORTED_OPERATOR;
+    }
+    if (model->arena_bytes > THIMBLE_MAX_TENSOR_BYTES || envelope->declared_scratch_bytes > THIMBLE_MAX_TENSOR_BYTES) {
+        return THIMBLE_ERROR_LIMIT_EXCEEDED;
+    }
+    return 0;
+}

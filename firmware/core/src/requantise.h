@@ -1,0 +1,56 @@
+/* From accumulators to activations, as docs/NUMERICS.md says: products rounded half up, shifts half away from zero.
+ * Sums are formed modulo 2^32, as unsigned: the packager proves that a model's own do not leave 32 bits, and
+ * whatever a hostile file does is at least defined. Shifts of negative numbers are arithmetic, as with all
+ * compilers that this is meant for. */
+#ifndef THIMBLE_REQUANTISE_H
+#define THIMBLE_REQUANTISE_H
+
+#include "program.h"
+
+/* round(a * b / 2^31), b not negative. */
+static inline int32_t thimble_high_mul(int32_t a, int32_t b) {
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* x / 2^exponent, halves away from zero. x > -2^31. */
+static inline int32_t thimble_divide_by_power(int32_t x, uint32_t exponent) {
+    if (exponent == 0) {
+        return x;
+    }
+    return (((x + (x >> 31)) >> (exponent - 1)) + 1) >> 1;
+}
+
+/* x * multiplier * 2^(shift - 31). */
+static inline int32_t thimble_scale(uint32_t x, int32_t multiplier, int32_t shift) {
+    if (shift > 0) {
+        return thimble_high_mul((int32_t)(x << shift), multiplier);
+    }
+    return thimble_divide_by_power(thimble_high_mul((int32_t)x, multiplier), (uint32_t)-shift);
+}
+
+static inline int32_t thimble_clamp(int32_t x, int32_t low, int32_t high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+/* One channel's way from accumulator to activation; low and high are before the zero point is added. */
+typedef struct {
+    int32_t multiplier;
+    int32_t shift; /* positive is left; with `power_of_two` a right shift */
+    int32_t low;
+    int32_t high;
+    int32_t zero_point;
+    int32_t power_of_two;
+} thimble_output_stage;
+
+static inline int8_t thimble_requantise(const thimble_output_stage *stage, uint32_t acc) {
+    int32_t value;
+    if (stage->power_of_two) {
+        value = (int32_t)acc >> stage->shift;
+        value += stage->shift == 0 ? 0 : (int32_t)acc >> (stage->shift - 1) & 1; /* half up */
+    } else {
+        value = thimble_scale(acc, stage->multiplier, stage->shift);
+    }
+    return (int8_t)(thimble_clamp(value, stage->low, stage->high) + stage->zero_point);
+}
+
+#endif

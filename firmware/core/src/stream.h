@@ -1,0 +1,94 @@
+/* Weight streams: a WEIGHTS constant goes in, rows come out, one output channel after the other.
+ *
+ * A row is dense int8 (`row`), or, where the caller asked for pairs and the layout is SPARSE, `count` pairs of
+ * `positions` (ascending) and `row`. Tables and the row lie in the caller's scratch; a raw row lies in the file.
+ */
+#ifndef THIMBLE_STREAM_H
+#define THIMBLE_STREAM_H
+
+#include "program.h"
+
+#define THIMBLE_HUFFMAN_COUNTS_OFFSET 128 /* in a table: codes of each length, behind the 64 primary entries */
+#define THIMBLE_HUFFMAN_TABLE_BYTES 192
+#define THIMBLE_CLASS_TABLE_BYTES 64
+#define THIMBLE_NO_SYMBOL 0xFFFFFFFFu /* an index or gap that no stream can have */
+
+typedef struct thimble_stream thimble_stream;
+
+/* The bytes of a stream as bits, or as a range coder's number. `position` may run past `limit`; what is read
+ * there is 0, and thimble_stream_next finds out. */
+typedef struct {
+    uint32_t position; /* next byte */
+    uint32_t bits;     /* read and not used yet, or the range coder's code */
+    uint32_t held;     /* how many, or the range coder's range */
+} thimble_reader;
+
+struct thimble_stream {
+    const thimble_coder_type *coder;
+    const uint8_t *payload;
+    uint32_t limit; /* bytes of the payload */
+    uint32_t start; /* of the bit stream in it */
+    thimble_reader reader;
+    /* the descriptor */
+    uint32_t rows;
+    uint32_t cols;
+    uint32_t layout;
+    uint32_t value_map;
+    uint32_t value_bits;
+    uint32_t gap_bits;
+    uint32_t value_count; /* indexes from here on are bad_stream */
+    uint32_t entry_count;
+    uint32_t max_row_entries;
+    /* value map: entries, or NULL for IDENTITY */
+    const int8_t *entries;
+    int8_t ternary[4];
+    /* decoder's tables: gaps and values */
+    uint8_t *tables[2];
+    uint8_t *symbols[2];
+    uint16_t *probabilities;
+    /* the row */
+    int8_t *buffer;
+    const int8_t *row;
+    uint16_t *positions; /* NULL: dense rows */
+    uint32_t count;
+    uint32_t rows_left;
+    /* SPARSE: the entry that is decoded but belongs to a later row */
+    uint32_t entries_left;
+    uint32_t next; /* one behind its position, from the row's start */
+    int8_t weight;
+    uint8_t pending;
+};
+
+struct thimble_coder_type {
+    uint32_t (*table_bytes)(const thimble_constant *weights);
+    /* Reads the code lengths at `start` and moves it on; tables from `scratch` on. */
+    int32_t (*open)(thimble_stream *stream, uint8_t *scratch);
+    int32_t (*rewind)(thimble_stream *stream);
+    int32_t (*next_row[3])(thimble_stream *stream); /* by enum thimble_layout: DENSE, SPARSE, BITMAP */
+    int (*finished)(const thimble_stream *stream);  /* what was read fits the payload; 0 is bad_stream */
+    int32_t (*next_bits_row)(thimble_stream *stream); /* layout BITS, of FIXED alone */
+};
+
+/* Whether rows of these weights can be given as pairs: positions have 16 bits. */
+int thimble_has_pairs(const thimble_constant *weights);
+
+/* Scratch of an open stream that gives pairs if `pairs` and it can; a multiple of 4. */
+uint32_t thimble_stream_bytes(const thimble_registry *registry, const thimble_constant *weights, int pairs);
+
+/* The format's own count of it, which the header's scratch_bytes stands on. */
+uint32_t thimble_format_stream_bytes(const thimble_registry *registry, const thimble_constant *weights);
+
+/* Opens with thimble_stream_bytes() bytes of scratch, aligned to 4. */
+int32_t thimble_stream_open(thimble_stream *stream, const thimble_model *model, const thimble_constant *weights,
+                            int pairs, uint8_t *scratch);
+int32_t thimble_stream_rewind(thimble_stream *stream);
+int32_t thimble_stream_next(thimble_stream *stream);
+
+/* Fields of a WEIGHTS constant against each other. Returns the features that it needs (positive), or an error. */
+int32_t thimble_check_weights(const thimble_constant *weights);
+
+/* Canonical code lengths as FORMAT.md, section 5.7 has them: at `*start` of the payload, which moves on.
+ * `symbols` NULL: a CLASS table (a byte for each 6 bits: token << 3 | length). Otherwise a HUFFMAN table. */
+int32_t thimble_build_table(thimble_stream *stream, uint32_t count, uint8_t *table, uint8_t *symbols);
+
+#endif

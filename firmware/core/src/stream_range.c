@@ -1,0 +1,130 @@
+/* Coder RANGE: an adaptive binary range decoder in the manner of LZMA (7-Zip's LZMA specification), with
+ * 31-bit words. In a reader, `bits` is the code and `held` the range. */
+#include <string.h>
+
+#include "stream.h"
+
+#define USES_NEIGHBOURS 1
+#define INITIAL_RANGE ((1u << THIMBLE_RANGE_TOP_BITS) - 1)
+#define PROBABILITY_ONE (1u << THIMBLE_RANGE_PROBABILITY_BITS)
+#define GAP_CONTEXTS (1u << THIMBLE_RANGE_GAP_CLASS_BITS)
+
+static inline uint32_t range_byte(thimble_reader *reader, const thimble_stream *stream) {
+    uint32_t byte = reader->position < stream->limit ? stream->payload[reader->position] : 0;
+    reader->position++;
+    return byte;
+}
+
+static inline uint32_t decide(thimble_reader *reader, const thimble_stream *stream, uint32_t bound) {
+    uint32_t bit = reader->bits >= bound;
+    if (bit) {
+        reader->bits -= bound;
+        reader->held -= bound;
+    } else {
+        reader->held = bound;
+    }
+    /* It ends: probabilities keep above 0 and below one, so that neither part is ever empty. */
+    while (reader->held < 1u << THIMBLE_RANGE_RENORMALISE_BITS) {
+        reader->held <<= 8;
+        reader->bits = reader->bits << 8 | range_byte(reader, stream);
+    }
+    return bit;
+}
+
+static inline uint32_t decide_by(thimble_reader *reader, const thimble_stream *stream, uint32_t context) {
+    uint16_t *probability = stream->probabilities + context;
+    uint32_t p = *probability, shift = stream->gap_bits & 7;
+    uint32_t bit = decide(reader, stream, (reader->held >> THIMBLE_RANGE_PROBABILITY_BITS) * p);
+    *probability = (uint16_t)(bit ? p - (p >> shift) : p + ((PROBABILITY_ONE - p) >> shift));
+    return bit;
+}
+
+/* A number of `depth` bits, whose first bit has the context `root`. */
+static uint32_t read_tree(thimble_reader *reader, const thimble_stream *stream, uint32_t base, uint32_t depth,
+                          uint32_t root) {
+    uint32_t node = 2 | decide_by(reader, stream, root);
+    for (uint32_t i = 1; i < depth; i++) {
+        node = node << 1 | decide_by(reader, stream, base + node);
+    }
+    return node - (1u << depth);
+}
+
+static inline uint32_t sign_of(int32_t weight) {
+    return weight == 0 ? 0 : weight > 0 ? 1 : 2;
+}
+
+static inline uint32_t read_value(thimble_reader *reader, thimble_stream *stream, int32_t before, int32_t back) {
+    uint32_t root = 1;
+    if (stream->layout != THIMBLE_LAYOUT_SPARSE) {
+        root = (1u << stream->value_bits) + 3 * sign_of(before) + sign_of(back);
+    }
+    return read_tree(reader, stream, 0, stream->value_bits, root);
+}
+
+static inline uint32_t read_gap(thimble_reader *reader, thimble_stream *stream) {
+    uint32_t base = 1u << stream->value_bits;
+    uint32_t size = read_tree(reader, stream, base, THIMBLE_RANGE_GAP_CLASS_BITS, base + 1);
+    if (size > THIMBLE_CLASS_GAP_MAX) {
+        return THIMBLE_NO_SYMBOL;
+    }
+    uint32_t gap = 1;
+    for (uint32_t place = 0; place < size; place++) {
+        uint32_t bit = place == 0 ? decide_by(reader, stream, base + GAP_CONTEXTS + size)
+                                  : decide(reader, stream, reader->held >> 1);
+        gap = gap << 1 | bit;
+    }
+    return gap - 1;
+}
+
+static inline uint32_t read_flag(thimble_reader *reader, thimble_stream *stream, int32_t before, int32_t back) {
+    uint32_t flags = (1u << stream->value_bits) + THIMBLE_RANGE_SIGN_CONTEXTS;
+    return decide_by(reader, stream, flags + 2u * (before != 0) + (back != 0));
+}
+
+static inline int32_t identity(const thimble_stream *stream, uint32_t index) {
+    int32_t half = 1 << (stream->value_bits - 1);
+    return (int32_t)index < half ? (int32_t)index : half - 1 - (int32_t)index;
+}
+
+#include "rows.h"
+
+static uint32_t context_count(uint32_t layout, uint32_t value_bits) {
+    uint32_t extra = layout == THIMBLE_LAYOUT_SPARSE ? 2 * GAP_CONTEXTS : THIMBLE_RANGE_SIGN_CONTEXTS;
+    return (1u << value_bits) + extra + (layout == THIMBLE_LAYOUT_BITMAP ? THIMBLE_RANGE_FLAG_CONTEXTS : 0u);
+}
+
+static uint32_t table_bytes(const thimble_constant *weights) {
+    return 2 * context_count(weights->fields[THIMBLE_FIELD_WEIGHTS_LAYOUT],
+                             weights->fields[THIMBLE_FIELD_WEIGHTS_VALUE_BITS]);
+}
+
+static int32_t open_range(thimble_stream *stream, uint8_t *scratch) {
+    stream->probabilities = (uint16_t *)(void *)scratch;
+    return 0;
+}
+
+static int32_t rewind_range(thimble_stream *stream) {
+    uint32_t count = context_count(stream->layout, stream->value_bits);
+    for (uint32_t i = 0; i < count; i++) {
+        stream->probabilities[i] = PROBABILITY_ONE / 2;
+    }
+    if (stream->layout != THIMBLE_LAYOUT_SPARSE) {
+        memset(stream->buffer, 0, stream->cols); /* what lies before the first row counts as zero */
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        stream->reader.bits = stream->reader.bits << 8 | range_byte(&stream->reader, stream);
+    }
+    stream->reader.held = INITIAL_RANGE;
+    return stream->reader.bits >= INITIAL_RANGE ? THIMBLE_ERROR_BAD_STREAM : 0;
+}
+
+/* Up to four zeros behind the end may have been read, and after the last row every byte must have been. */
+static int range_finished(const thimble_stream *stream) {
+    uint32_t position = stream->reader.position, limit = stream->limit;
+    return position <= limit ? stream->rows_left > 0 || position == limit : position - limit <= 4;
+}
+
+const thimble_coder_type thimble_coder_range = {
+    table_bytes,    open_range, rewind_range, {next_dense_row, next_sparse_row, next_bitmap_row},
+    range_finished, NULL,
+};

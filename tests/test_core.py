@@ -1,0 +1,117 @@
+"""The C core on the host, under AddressSanitizer and UndefinedBehaviorSanitizer: all shared vectors,
+valid and hostile, give exactly their result, and the published networks give the bits of the reference."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_packager import container, reference
+from model_packager.encoders import Stream, StreamDescriptor, stream_scratch_bytes
+from model_packager.format_table import HEADER, Coder, Feature, Layout, ValueMap, struct_format
+from model_packager.golden import golden_inputs
+from model_packager.pack import pack
+from model_packager.passes.kernel_scratch import ram_peak_bytes
+from tests.core_driver import CoreCase, CoreResult, build_driver, run_cases, stream_case
+from tests.file_vectors import HostileVector, hostile_vectors, valid_vectors
+
+STREAMS = Path(__file__).resolve().parent / "vectors" / "streams"
+ENUMERATIONS = {"layout": Layout, "coder": Coder, "value_map": ValueMap}
+Run = Callable[[list[CoreCase]], list[CoreResult]]
+NETWORKS = ["kws_ref_model_int8", "ic_pretrainedResnet_int8", "ad01_int8", "vww_96_int8"]
+REQUIRED_FEATURES_OFFSET = struct.calcsize(struct_format(HEADER[:5]))
+
+
+@pytest.fixture(scope="module")
+def run(require_tool: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("core")
+    program = build_driver(require_tool("gcc"), folder)
+    return lambda cases: run_cases(program, cases, folder)
+
+
+def stream_vectors(name: str) -> list[tuple[dict, Stream]]:
+    entries = json.loads((STREAMS / f"{name}.json").read_text())
+    return [(entry, _stream_of(entry)) for entry in entries]
+
+
+def _stream_of(entry: dict) -> Stream:
+    names = StreamDescriptor.__dataclass_fields__
+    fields = {key: ENUMERATIONS[key][entry[key]] if key in ENUMERATIONS else entry[key] for key in names}
+    return Stream(StreamDescriptor(**fields), bytes.fromhex(entry["payload"]))
+
+
+def test_stream_of_each_valid_vector_gives_its_values_and_scratch(run: Run) -> None:
+    vectors = stream_vectors("annotated") + stream_vectors("encoded")
+    results = run([stream_case(entry["name"], stream) for entry, stream in vectors])
+    for (entry, stream), result in zip(vectors, results, strict=True):
+        expected = np.array(entry["values"], np.int8).tobytes()
+        assert result == CoreResult(expected, None, stream_scratch_bytes(stream.descriptor)), entry["name"]
+
+
+def test_stream_of_each_hostile_vector_gives_its_error(run: Run) -> None:
+    vectors = stream_vectors("hostile")
+    results = run([stream_case(entry["name"], stream) for entry, stream in vectors])
+    for (entry, _), result in zip(vectors, results, strict=True):
+        assert result == CoreResult(error=entry["error"]), entry["name"]
+
+
+def test_run_of_each_valid_file_gives_its_outputs_in_the_planned_memory(run: Run) -> None:
+    vectors = valid_vectors()
+    cases = []
+    for vector in vectors:
+        arrays = golden_inputs(container.load(vector.data), vector.seed)
+        inputs = b"".join(array.tobytes() for array in arrays)
+        cases.append(CoreCase(vector.name, vector.data, inputs * 2, 2))
+    for vector, result in zip(vectors, run(cases), strict=True):
+        memory_bytes = ram_peak_bytes(container.load(vector.data), "c")
+        assert result == CoreResult(b"".join(vector.outputs) * 2, None, memory_bytes), vector.name
+
+
+def _expected_error(vector: HostileVector) -> str | None:
+    """As in the list, unless the header asks for 16-bit activations, which the core does not have: the header
+    comes before what is wrong with the program."""
+    if vector.error in (None, "bad_tensor", "limit_exceeded", "arena_too_small"):
+        (features,) = struct.unpack_from("<I", vector.data, REQUIRED_FEATURES_OFFSET)
+        if features & Feature.INT16_ACTIVATIONS:
+            return "unsupported_feature"
+    return vector.error
+
+
+def test_load_of_each_hostile_file_gives_its_error(run: Run) -> None:
+    vectors = list(hostile_vectors())
+    results = run([CoreCase(vector.name, vector.data) for vector in vectors])
+    wrong = {}
+    for vector, result in zip(vectors, results, strict=True):
+        error = _expected_error(vector)
+        if error is not None:
+            if result.error != error:
+                wrong[vector.name] = (result.error, error)
+        elif result.outputs != _reference_on_zeros(vector.data):
+            wrong[vector.name] = (result.error, "the reference's outputs")
+    assert not wrong
+
+
+def _reference_on_zeros(data: bytes) -> bytes:
+    model = container.load(data)
+    tensors = [model.tensors[port.tensor] for port in model.inputs]
+    shapes = [tensor.shape if tensor.shape[:1] == (1,) else (1, *tensor.shape) for tensor in tensors]
+    outputs = reference.run(model, [np.zeros(shape, np.int8) for shape in shapes])
+    return b"".join(output.tobytes() for output in outputs)
+
+
+@pytest.mark.parametrize("objective", ["size", "speed"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_run_of_published_network_is_bit_identical_to_the_reference(
+    name: str, objective: str, data_dir: Path, run: Run
+) -> None:
+    packed = pack(data_dir / "mlperf_tiny" / "models" / f"{name}.tflite", objective)
+    tensor = packed.model.tensors[packed.model.inputs[0].tensor]
+    inputs = np.random.default_rng(3).integers(-128, 128, (2, *tensor.shape[1:]), np.int8)
+    (expected,) = reference.run(packed.model, [inputs])
+    (result,) = run([CoreCase(name, packed.data, inputs.tobytes(), len(inputs))])
+    assert result == CoreResult(expected.tobytes(), None, ram_peak_bytes(packed.model, "c"))
