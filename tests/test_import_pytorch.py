@@ -10,10 +10,13 @@ import pytest
 from conftest import REPOSITORY
 from onnx_models import compare, imported_outputs, kinds, original_outputs, sample_inputs
 
+from host_tools.targets import open_target
+from model_packager import container
 from model_packager.errors import ImportRefused, UsageError
 from model_packager.importers.onnx import import_onnx
 from model_packager.importers.pytorch import import_module
 from model_packager.pack import pack
+from model_packager.reference import run
 
 DATA = REPOSITORY / "tests" / "data"
 GRAPHS = sorted(DATA.glob("*.onnx"))
@@ -37,6 +40,28 @@ def test_pack_exported_structure_stays_close_to_the_original(path: Path) -> None
     noise = np.sqrt(np.mean((ours - theirs) ** 2)) / theirs.std()
     assert noise < 0.1
     assert result.report.file_bytes <= result.report.raw_file_bytes
+
+
+@pytest.mark.parametrize("name", ["cpython", "micropython"])
+def test_run_of_exported_structures_is_the_same_on_every_executor(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    """Random bytes as inputs: they reach further than calibrated ones."""
+    if name == "micropython":
+        request.getfixturevalue("micropython")
+    random = np.random.default_rng(21)
+    target = open_target(name)
+    try:
+        for path in GRAPHS:
+            data = pack(path, calibration=sample_inputs(path.read_bytes(), seed=50, count=8)).data
+            model = container.load(data)
+            shapes = [model.tensors[port.tensor].shape for port in model.inputs]
+            inputs = [random.integers(-128, 128, (2, *shape[1:]), dtype=np.int8) for shape in shapes]
+            target.load(data)
+            for ours, expected in zip(target.run(inputs), run(model, inputs), strict=True):
+                np.testing.assert_array_equal(ours, expected, err_msg=path.stem)
+    finally:
+        target.close()
 
 
 def test_import_onnx_graphs_are_those_of_the_script() -> None:
