@@ -31,6 +31,8 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         os.umask(umask)
         os.chmod(beside, 0o666 & ~umask)  # mkstemp's files are for their owner alone
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(beside)
+        if isinstance(error, OSError):  # users know the file by its own name
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise

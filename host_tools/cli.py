@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
+from typing import NoReturn
 
 from host_tools import commands
 from host_tools.exit_codes import ExitCode, exit_code
-from model_packager.errors import ThimbleError
+from model_packager.errors import DeviceRefused, FormatError, ThimbleError
 from model_packager.format_table import FORMAT_VERSION, PROTOCOL_VERSION
 
 DESCRIPTION = (
@@ -29,6 +32,14 @@ DESCRIPTION = (
 EPILOG = (
     "`thimble COMMAND --help` explains a command. A failure prints one sentence on stderr and exits non-zero."
 )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Bad arguments are one sentence too, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        _complain(f"{message} (`{self.prog} --help` explains)")
+        raise SystemExit(ExitCode.USAGE)
 
 
 def version_text() -> str:
@@ -48,7 +59,7 @@ def command_modules() -> dict[str, ModuleType]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands; the chosen module's `run` is in the namespace as `run_command`."""
-    parser = argparse.ArgumentParser(prog="thimble", description=DESCRIPTION, epilog=EPILOG)
+    parser = _Parser(prog="thimble", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=version_text())
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for name, module in command_modules().items():
@@ -62,27 +73,56 @@ def _complain(sentence: str) -> None:
     print(f"thimble: {sentence}", file=sys.stderr)
 
 
+def _sentence(error: ThimbleError, namespace: argparse.Namespace) -> str:
+    """The error's own words; a loader's, which knows bytes only, with the name of the file before them."""
+    if isinstance(error, FormatError) and not isinstance(error, DeviceRefused):
+        return f"{namespace.model}: {error}" if "model" in namespace else str(error)
+    return str(error)
+
+
 def _os_error_sentence(error: OSError) -> str:
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
+def _flush() -> None:
+    """Write what stdout holds back; where that fails, keep the interpreter from trying again at its end."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (host_tools/exit_codes.py), 130 after an interrupt."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names need not be text, and a terminal need not know every character.
+        sys.stdout.reconfigure(errors="replace")
+    namespace = argparse.Namespace()
     try:
-        namespace = build_parser().parse_args(arguments)
-        return int(namespace.run_command(namespace))
+        build_parser().parse_args(arguments, namespace)
+        code = int(namespace.run_command(namespace))
+        _flush()
+        return code
     except SystemExit as stop:  # argparse: --help, --version, bad arguments
         return int(stop.code or 0)
     except ThimbleError as error:
-        _complain(str(error))
+        _complain(_sentence(error, namespace))
         return int(exit_code(error))
-    except BrokenPipeError:
-        # The reader of our output has gone; keep the interpreter from complaining when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output has gone, and knows why
+        with suppress(OSError):
+            _flush()
         return int(ExitCode.ERROR)
     except OSError as error:
         _complain(_os_error_sentence(error))
+        with suppress(OSError):
+            _flush()
+        return int(ExitCode.ERROR)
+    except MemoryError:
+        _complain("this takes more memory than the machine has")
         return int(ExitCode.ERROR)
     except KeyboardInterrupt:
         _complain("interrupted")

@@ -51,13 +51,16 @@ def split_labels(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], Array |
     return dict(arrays), None
 
 
-def checked_labels(labels: Array, count: int) -> Array:
-    """Class numbers (N,) int64; raises ``UsageError`` for other shapes, dtypes or counts."""
+def checked_labels(labels: Array, count: int, class_count: int) -> Array:
+    """Class numbers (N,) int64; raises ``UsageError`` for other shapes, dtypes, counts or classes."""
     flat = labels.reshape(-1)
     if len(flat) != count:
         raise UsageError(f"there are {len(flat)} labels for {count} samples")
     if not np.issubdtype(flat.dtype, np.integer):
         raise UsageError(f"labels are integers, not {flat.dtype}")
+    if count and not 0 <= flat.min() <= flat.max() < class_count:
+        last = class_count - 1
+        raise UsageError(f"labels go from {flat.min()} to {flat.max()}, the classes from 0 to {last}")
     return flat.astype(np.int64)
 
 
@@ -73,9 +76,8 @@ def evaluate(
     """Run all samples (or the first `limit`) and count. `progress` gets the samples done and all."""
     batches = [batch[:limit] for batch in batches_for_inputs(arrays, model)]
     count = len(batches[0])
-    known = (
-        None if labels is None else checked_labels(labels[: len(labels) if limit is None else limit], count)
-    )
+    class_count = model.tensors[model.outputs[0].tensor].element_count
+    known = None if labels is None else checked_labels(labels.reshape(-1)[:limit], count, class_count)
     tally = _Tally(judge is not None)
     for start in range(0, count, _CHUNK_SAMPLES):
         part = [batch[start : start + _CHUNK_SAMPLES] for batch in batches]

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from model_packager.errors import UsageError
+from model_packager.errors import ImportRefused, UsageError
+from model_packager.importers.tflite.flatbuffer import read_model
 from model_packager.model import Array
 
 
@@ -56,7 +57,7 @@ class TfliteJudge:
 
     def _run_sample(self, sample: Sequence[Array]) -> list[Array]:
         for detail, value in zip(self._inputs, sample, strict=True):
-            self._interpreter.set_tensor(detail["index"], value.reshape(detail["shape"]))
+            self._interpreter.set_tensor(detail["index"], _shaped(value, detail["shape"]))
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(detail["index"]).copy() for detail in self._outputs]
 
@@ -86,7 +87,7 @@ class TflmJudge:
 
     def _run_sample(self, sample: Sequence[Array]) -> list[Array]:
         for index, (detail, value) in enumerate(zip(self._details, sample, strict=True)):
-            self._interpreter.set_input(value.reshape(detail["shape"]), index)
+            self._interpreter.set_input(_shaped(value, detail["shape"]), index)
         self._interpreter.invoke()
         return [np.array(self._interpreter.get_output(index)) for index in range(self._output_count)]
 
@@ -111,7 +112,7 @@ class OnnxJudge:
 
     def _run_sample(self, sample: Sequence[Array]) -> list[Array]:
         feed = {
-            port.name: value.reshape([size if isinstance(size, int) else 1 for size in port.shape])
+            port.name: _shaped(value, [size if isinstance(size, int) else 1 for size in port.shape])
             for port, value in zip(self._inputs, sample, strict=True)
         }
         return [np.asarray(output) for output in self._session.run(None, feed)]
@@ -145,6 +146,12 @@ def open_judge(path: str | Path, kernels: str = "default") -> Judge:
         raise UsageError(f"{path}: the kernels are {', '.join(choices)}, not {kernels!r}")
     if not path.is_file():
         raise FileNotFoundError(2, "there is no such file", str(path))
+    if path.suffix.lower() == ".tflite":
+        # The runtimes trust a file: one that is cut off ends the process.
+        try:
+            read_model(path.read_bytes())
+        except ImportRefused as refusal:
+            raise UsageError(f"{path}: {refusal}") from refusal
     return choices[kernels](path)
 
 
@@ -167,6 +174,14 @@ def _first_module(*choices: tuple[str, str]) -> tuple[Any, str]:
     names = " or ".join(package for _, package in choices)
     extra = "onnx" if choices[0][0] == "onnxruntime" else "judge"
     raise UsageError(f"judging needs {names}: pip install 'thimble-runtime[{extra}]'")
+
+
+def _shaped(value: Array, shape: Sequence[int]) -> Array:
+    """A sample in the shape that the original takes."""
+    if value.size != np.prod(shape):
+        wanted = tuple(map(int, shape))
+        raise UsageError(f"the original takes inputs of shape {wanted}, the packed model {value.shape}")
+    return value.reshape(shape)
 
 
 def _one_by_one(

@@ -307,7 +307,7 @@ class _Check:
     def in_place(self) -> None:
         output, parameter = self.outputs[0], self.operator.schedule_parameter
         if self.operator.kind is OperatorKind.CONV_2D:
-            self.require(self.is_pointwise(), "only a 1 x 1 convolution that neither pads nor widens runs in place")
+            self.require(self.is_pointwise(), "only 1 x 1 without pads that does not widen runs in place")
             self.require(1 <= parameter <= output.shape4[1], f"bands of {parameter} rows")
         else:
             self.require(parameter == 0, f"schedule parameter {parameter}, not 0")

@@ -265,7 +265,8 @@ def quantise_float(
     Source: internal/reference/quantize.h, AffineQuantize.
     """
     limits = np.iinfo(dtype)
-    ratio = (np.asarray(values, np.float32) / np.float32(scale)).astype(np.float64)
+    with np.errstate(over="ignore"):  # what is beyond float32 is beyond every range
+        ratio = (np.asarray(values, np.float32) / np.float32(scale)).astype(np.float64)
     rounded = np.copysign(np.floor(np.abs(ratio) + 0.5), ratio)
     return np.clip(rounded + zero_point, limits.min, limits.max).astype(dtype)
 

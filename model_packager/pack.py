@@ -188,8 +188,9 @@ def check_same(model: Model, loaded: Model) -> None:
         ports = [(p.tensor, np.float32(p.scale), p.zero_point, p.flags) for p in ours]
         if ports != [(p.tensor, np.float32(p.scale), p.zero_point, p.flags) for p in theirs]:
             raise PackError("the ports came back from the file changed")
-    if (model.arena_bytes, model.golden) != (loaded.arena_bytes, loaded.golden):
-        raise PackError("the arena size or the golden test came back from the file changed")
+    for name in ("arena_bytes", "golden", "model_id", "model_version"):
+        if getattr(model, name) != getattr(loaded, name):
+            raise PackError(f"the {name} of the model came back from the file changed")
 
 
 def _integer_model(model: Model, calibration: Mapping[str, Array] | None, recipe: Recipe) -> Model:
@@ -215,6 +216,8 @@ def pack(
     recipe: Recipe | None = None,
     signer: Signer | None = None,
     golden_seed: int | None = DEFAULT_SEED,
+    model_id: int | None = None,
+    model_version: int | None = None,
 ) -> PackResult:
     """Pack a network.
 
@@ -225,18 +228,25 @@ def pack(
         recipe: lossy steps, and how a float model is quantised.
         signer: takes the bytes before the trailer, gives an Ed25519 signature of 64 bytes.
         golden_seed: seed of the golden test that is stored (8 bytes); None stores none.
+        model_id, model_version: 32-bit numbers for the header; None keeps the Model's own.
 
     Raises:
-        UsageError: an unknown suffix or objective.
+        UsageError: an unknown suffix or objective, or a number outside 32 bits.
         ImportRefused: the source uses what Thimble does not support.
         PackError: a float model without calibration, or accumulators that could overflow.
         OSError: the source cannot be read.
     """
     if objective not in OBJECTIVES:
         raise UsageError(f"there is no objective {objective!r}, only {' and '.join(OBJECTIVES)}")
+    for name, number in (("model id", model_id), ("model version", model_version)):
+        if number is not None and not 0 <= number < 1 << 32:
+            raise UsageError(f"the {name} is {number}, not 0 to {(1 << 32) - 1}")
     model = source if isinstance(source, Model) else import_model(source)
+    model_id = model.model_id if model_id is None else model_id
+    model_version = model.model_version if model_version is None else model_version
     source_bytes = None if isinstance(source, Model) else Path(source).stat().st_size
     model = _integer_model(model, calibration, recipe or Recipe())
+    model.model_id, model.model_version = model_id, model_version
     reference.accumulator_bounds(model)
     weights_before, channels_before = _weight_count(model), _channel_count(model)
     eliminate_dead_channels(model)

@@ -31,6 +31,8 @@ def load_arrays(path: str | Path) -> dict[str, Array]:
                 return {name: loaded[name] for name in loaded.files}
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise UsageError(f"{path} is not a .npy or .npz file of plain arrays") from error
+        except MemoryError as error:
+            raise UsageError(f"{path} claims more data than this machine has memory") from error
     return {"": loaded}
 
 

@@ -4,18 +4,24 @@ wrong.
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from host_tools import cli
 from host_tools.atomic_file import replacing
+from host_tools.commands.inspect import print_inspection
 from host_tools.exit_codes import ExitCode
-from host_tools.inspect import inspect_file
+from host_tools.inspect import RamRow, WeightsRow, inspect_file
 from model_packager import container, reference
 from model_packager.format_table import PortFlag
 from model_packager.pack import pack
@@ -243,6 +249,133 @@ def test_cli_bad_input_is_one_sentence_and_a_failure(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_cli_pack_onto_its_own_source_is_refused(source: Path, capsys: Capture) -> None:
+    before = source.read_bytes()
+    code, _, err = run_cli(capsys, "pack", source, "-o", source.parent / "." / source.name)
+    assert code == ExitCode.USAGE
+    assert "would replace the network that it is made of" in err
+    assert_one_sentence(err)
+    assert source.read_bytes() == before
+
+
+def test_cli_pack_model_id_and_version_reach_the_header(source: Path, capsys: Capture) -> None:
+    numbers = ["--model-id", 7, "--model-version", 4294967295]
+    assert run_cli(capsys, "pack", source, *numbers)[0] == 0
+    figures = json.loads(run_cli(capsys, "inspect", source.with_suffix(".thimble"), "--json")[1])
+    assert (figures["model_id"], figures["model_version"]) == (7, 4294967295)
+    assert "id 7, version 4294967295" in run_cli(capsys, "inspect", source.with_suffix(".thimble"))[1]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        (["--model-id", -1], "the model id is -1, not 0 to 4294967295"),
+        (["--model-id", 1 << 32], "the model id is 4294967296"),
+        (["--model-id", 1, "--model-version", 1 << 32], "the model version is 4294967296"),
+        (["--model-version", 1], "--model-version needs --model-id"),
+        (["--model-id", "x"], "argument --model-id: invalid int value: 'x'"),
+    ],
+)
+def test_cli_pack_model_numbers_that_do_not_fit_are_one_sentence(
+    source: Path, capsys: Capture, numbers: list[object], message: str
+) -> None:
+    code, _, err = run_cli(capsys, "pack", source, *numbers)
+    assert code == ExitCode.USAGE
+    assert message in err
+    assert_one_sentence(err)
+    assert not source.with_suffix(".thimble").exists()
+
+
+def test_cli_output_that_is_a_folder_is_named_as_the_user_did(source: Path, capsys: Capture) -> None:
+    folder = source.parent / "folder"
+    folder.mkdir()
+    code, _, err = run_cli(capsys, "pack", source, "-o", folder)
+    assert (code, err) == (ExitCode.ERROR, f"thimble: {folder}: Is a directory\n")
+    assert sorted(source.parent.iterdir()) == sorted([folder, source])
+
+
+def test_cli_array_file_that_claims_too_much_is_one_sentence(packed: Path, capsys: Capture) -> None:
+    path = packed.parent / "x.npy"
+    np.save(path, np.zeros((4, 4, 3), np.int8))
+    path.write_bytes(path.read_bytes().replace(b"(4, 4, 3), }", b"(%d,), }" % 10**16))
+    code, _, err = run_cli(capsys, "run", packed, "--input", path)
+    assert code == ExitCode.USAGE
+    assert "x.npy claims more data than this machine has memory" in err
+    assert_one_sentence(err)
+
+
+def test_cli_run_huge_floats_saturate_in_silence(packed: Path, capsys: Capture) -> None:
+    path = packed.parent / "x.npz"
+    np.savez(path, np.full((4, 4, 3), 1e300), np.full((4, 4, 3), -1e300))
+    code, _, err = run_cli(capsys, "run", packed, "--input", path)
+    assert (code, err) == (0, "")
+
+
+def run_process(arguments: list[object], limit_bytes: int | None = None, stdout: str = "") -> tuple[int, str]:
+    """(exit code, stderr) of the command in a process of its own, perhaps with a limit on what it may
+    write."""
+
+    def limit() -> None:
+        if limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    with open(stdout or os.devnull, "wb") as sink:
+        done = subprocess.run(
+            [sys.executable, "-B", "-m", "host_tools.cli", *map(os.fsencode, map(str, arguments))],
+            stdout=sink, stderr=subprocess.PIPE, preexec_fn=limit, timeout=60, check=False,
+        )  # fmt: skip
+    return done.returncode, done.stderr.decode()
+
+
+def test_cli_pack_full_disk_is_one_sentence_and_leaves_nothing(source: Path) -> None:
+    before = sorted(source.parent.iterdir())
+    code, err = run_process(["pack", source], limit_bytes=100)
+    assert code == ExitCode.ERROR
+    assert f"{source.with_suffix('.thimble')}: File too large" in err
+    assert_one_sentence(err)
+    assert sorted(source.parent.iterdir()) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_cli_stdout_on_a_full_disk_is_one_sentence(packed: Path) -> None:
+    code, err = run_process(["inspect", packed], stdout="/dev/full")
+    assert code == ExitCode.ERROR
+    assert "No space left on device" in err
+    assert_one_sentence(err)
+
+
+def test_cli_file_name_that_is_no_text_works(packed: Path) -> None:
+    name = packed.parent / os.fsdecode(b"caf\xe9.thimble")
+    packed.rename(name)
+    assert run_process(["inspect", name]) == (0, "")
+    assert run_process(["inspect", name, "--json"]) == (0, "")
+
+
+def test_cli_inspect_narrow_character_set_is_no_failure(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert run_process(["inspect", packed]) == (0, "")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100, 200])
+def test_inspect_prints_every_figure_whole_at_any_width(packed: Path, columns: int) -> None:
+    inspection = inspect_file(packed.read_bytes())
+    kind = "DEPTHWISE_CONV_2D"
+    weights = WeightsRow(27, kind, 1024, 4608, 0.999, "bitmap-huffman-codebook", 103_123, 7.55, 0.155, None)
+    ram = RamRow(27, kind, (1, 112, 112, 32), "fused_depthwise", 401_408, 401_408, 1_234, 12_544)
+    inspection = replace(inspection, weights=(weights,), ram=(ram,))
+    console = Console(width=columns, file=io.StringIO(), highlight=False)
+    print_inspection(console, inspection, "m.thimble")
+    text = console.file.getvalue()
+    assert "…" not in text
+    figures = ["bitmap-huffman-codebook", "7.55", "103,123", "15.5%", "1x112x112x32", "415,186", "12,544"]
+    for figure in figures:
+        assert figure in text
+    if columns >= 80:
+        assert max(map(len, text.splitlines())) <= columns
+
+
 def test_cli_damaged_model_names_the_check(packed: Path, capsys: Capture) -> None:
     data = bytearray(packed.read_bytes())
     data[-40] ^= 1
@@ -250,6 +383,7 @@ def test_cli_damaged_model_names_the_check(packed: Path, capsys: Capture) -> Non
     code, _, err = run_cli(capsys, "inspect", packed)
     assert code == ExitCode.ERROR
     assert "bad_section_crc" in err or "bad_hash" in err
+    assert str(packed) in err
     assert_one_sentence(err)
 
 

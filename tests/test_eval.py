@@ -100,6 +100,9 @@ def test_eval_limit_takes_the_first_samples(
     [
         ({"y": np.zeros(3, int)}, [], "there are 3 labels for 40 samples"),
         ({"y": np.zeros(SAMPLES)}, [], "labels are integers, not float64"),
+        ({"y": np.full(SAMPLES, CLASSES)}, [], "labels go from 5 to 5, the classes from 0 to 4"),
+        ({"y": np.full(SAMPLES, -1)}, [], "labels go from -1 to -1"),
+        ({"y": np.int64(1)}, [], "there are 1 labels for 40 samples"),
         ({}, ["--original", "net.h5"], "no runtime judges such a file"),
         ({}, ["--original", "gone.tflite"], "there is no such file"),
         ({}, ["--kernels", "best"], "the kernels are default, reference, tflm, not 'best'"),
@@ -136,5 +139,39 @@ def test_eval_without_labels_and_original_says_so(
 def test_judge_damaged_original_is_refused(tmp_path: Path, require_module: Callable[[str], Any]) -> None:
     require_module("tflite_runtime")
     (tmp_path / "bad.tflite").write_bytes(b"not a model")
-    with pytest.raises(UsageError, match=r"bad\.tflite: tflite-runtime does not run it"):
+    with pytest.raises(UsageError, match=r"bad\.tflite: not a \.tflite file"):
         open_judge(tmp_path / "bad.tflite")
+
+
+@pytest.mark.parametrize("kernels", ["default", "tflm"])
+def test_judge_original_cut_anywhere_is_refused_and_never_ends_the_process(
+    kernels: str, network: tuple[Path, bytes], tmp_path: Path
+) -> None:
+    _, original = network
+    for length in range(0, len(original) - 100, 97):
+        (tmp_path / "cut.tflite").write_bytes(original[:length])
+        with pytest.raises(UsageError, match="cut.tflite: "):
+            open_judge(tmp_path / "cut.tflite", kernels)
+
+
+@pytest.mark.parametrize("kernels", ["default", "tflm"])
+def test_eval_original_of_another_shape_is_one_sentence(
+    kernels: str,
+    network: tuple[Path, bytes],
+    samples: np.ndarray,
+    capsys: pytest.CaptureFixture[str],
+    require_module: Callable[[str], Any],
+) -> None:
+    require_module("tflite_micro" if kernels == "tflm" else "tflite_runtime")
+    path, _ = network
+    other = path.parent / "other.tflite"
+    weights = np.ones((CLASSES, INPUTS + 1), np.int8)
+    other.write_bytes(
+        tflite_models.fully_connected((1, INPUTS + 1), weights, None, (0.02, 3), [0.01], (0.05, -7))
+    )
+    np.savez(path.parent / "data.npz", x=samples)
+    arguments = ["--data", path.parent / "data.npz", "--original", other, "--kernels", kernels]
+    assert main(["eval", str(path), *map(str, arguments)]) == 2
+    error = capsys.readouterr().err
+    assert "the original takes inputs of shape (1, 25), the packed model (24,)" in error
+    assert error.count("\n") == 1

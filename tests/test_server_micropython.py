@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host_tools import serve
+from host_tools import cli, serve
 from host_tools.client import Client, trailer_sha256
 from host_tools.codec import MAX_FRAME_BYTES
 from host_tools.exit_codes import ExitCode
@@ -22,6 +22,7 @@ from model_packager import container
 from model_packager.errors import DeviceError, DeviceRefused, NoDeviceError
 from model_packager.format_table import Capability, ErrorCode, ModelState
 from model_packager.pack import pack
+from tests import tflite_models
 from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs
 from tests.faulty_transport import FaultyTransport
 
@@ -302,3 +303,30 @@ def test_server_process_that_cannot_start_says_why(tmp_path: Path, micropython: 
         with pytest.raises(DeviceError, match="device server ended: MemoryError"):
             server.connect()
     assert time.monotonic() - started < 20
+
+
+def test_deploy_packed_versions_of_one_id_go_up_unless_forced(
+    micropython: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "net.tflite"
+    weights = np.random.default_rng(3).integers(-127, 128, (4, 9)).astype(np.int8)
+    source.write_bytes(tflite_models.fully_connected((1, 9), weights, None, (0.02, 3), [0.01], (0.05, -7)))
+    for version in (1, 2):
+        numbers = ["--model-id", "7", "--model-version", str(version)]
+        assert cli.main(["pack", str(source), "-o", str(tmp_path / f"v{version}.thimble"), *numbers]) == 0
+    with serve.start("micropython") as server:
+
+        def deploy(version: int, *options: str) -> tuple[int, str]:
+            capsys.readouterr()
+            file = str(tmp_path / f"v{version}.thimble")
+            return cli.main(["deploy", file, "--port", server.port, *options]), capsys.readouterr().err
+
+        assert deploy(2)[0] == ExitCode.OK
+        code, sentence = deploy(1)
+        assert code == ExitCode.REFUSED
+        assert "downgrade" in sentence and sentence.count("\n") == 1
+        with server.connect() as client:
+            assert client.hello.model_version == 2
+        assert deploy(1, "--force")[0] == ExitCode.OK
+        with server.connect() as client:
+            assert (client.hello.model_id, client.hello.model_version) == (7, 1)

@@ -38,12 +38,22 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(asdict(inspection)))
         return 0
     width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
-    console = Console(width=width, highlight=False)
-    _print_summary(console, inspection, arguments.model)
-    for table in (_weights_table(inspection), _ram_table(inspection), _parts_table(inspection)):
-        console.print()
-        console.print(table)
+    print_inspection(Console(width=width, highlight=False), inspection, arguments.model)
     return 0
+
+
+def print_inspection(console: Console, inspection: Inspection, path: str) -> None:
+    """All of it, in the console's width; a table that is wider loses columns, but no figure its digits."""
+    _print_summary(console, inspection, path)
+    for make in (_weights_table, _ram_table, _parts_table):
+        for narrow in (False, True):
+            table = make(inspection, narrow)
+            natural = console.measure(table, options=console.options.update(max_width=1000)).maximum
+            if natural <= console.width:
+                break
+        table.width = natural
+        console.print()
+        console.print(table, crop=False)
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -72,7 +82,7 @@ def _print_summary(console: Console, inspection: Inspection, path: str) -> None:
     console.print(f"  needs     {', '.join(inspection.features)}")
 
 
-def _table(title: str, *columns: tuple[str, str]) -> Table:
+def _table(title: str, narrow: bool, *columns: tuple[str, str]) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -84,25 +94,30 @@ def _table(title: str, *columns: tuple[str, str]) -> Table:
         pad_edge=False,
         show_edge=False,
         collapse_padding=True,
+        padding=(0, 0) if narrow else (0, 1),
     )
     for name, justify in columns:
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     return table
 
 
-def _weights_table(inspection: Inspection) -> Table:
+def _weights_table(inspection: Inspection, narrow: bool) -> Table:
+    """Narrow: without the share that is not zero."""
     table = _table(
         "Weights",
-        *[("#", "right"), ("operator", "left"), ("rows x cols", "right"), ("non-zero", "right")],
-        *[("encoding", "left"), ("bits each", "right"), ("bytes", "right"), ("share", "right")],
+        narrow,
+        *[("#", "right"), ("operator", "left"), ("matrix" if narrow else "rows x cols", "right")],
+        *([] if narrow else [("non-zero", "right")]),
+        *[("encoding", "left"), ("bits" if narrow else "bits each", "right")],
+        *[("bytes", "right"), ("share", "right")],
     )
     for row in inspection.weights:
         encoding = row.encoding if row.shared_with is None else f"as operator {row.shared_with}"
         cells: list[Any] = [
             row.operator,
             row.kind,
-            f"{row.rows} x {row.cols}",
-            f"{row.non_zero_share:.1%}",
+            f"{row.rows}x{row.cols}" if narrow else f"{row.rows} x {row.cols}",
+            *([] if narrow else [f"{row.non_zero_share:.1%}"]),
             encoding,
         ]
         cells += [f"{row.bits_per_weight:.2f}", f"{row.stored_bytes:,}", f"{row.share:.1%}"]
@@ -110,7 +125,8 @@ def _weights_table(inspection: Inspection) -> Table:
     total = sum(row.stored_bytes for row in inspection.weights)
     table.add_section()
     share = f"{total / inspection.file_bytes:.1%}"
-    table.add_row("", "total", "", "", "", "", f"{total:,}", share, style="bold")
+    blanks = [""] * (3 if narrow else 4)
+    table.add_row("", "total", *blanks, f"{total:,}", share, style="bold")
     return table
 
 
@@ -121,25 +137,28 @@ def _bar(part: int, whole: int) -> str:
     return "█" * (eighths // 8) + rest
 
 
-def _ram_table(inspection: Inspection) -> Table:
+def _ram_table(inspection: Inspection, narrow: bool) -> Table:
+    """Narrow: without the bars."""
     peak = inspection.peak
     table = _table(
         f"RAM: most is needed at operator {peak.operator} ({peak.kind})",
+        narrow,
         *[("#", "right"), ("operator", "left"), ("output", "right"), ("schedule", "left")],
-        *[("tensors", "right"), ("of the arena", "left"), ("stream", "right"), ("kernel", "right")],
+        *[("tensors", "right"), *([] if narrow else [("of the arena", "left")])],
+        *[("stream", "right"), ("kernel", "right")],
         ("in all", "right"),
     )
     for row in inspection.ram:
         bar = _bar(row.occupied_bytes, inspection.arena_bytes)
         cells = [str(row.operator), row.kind, _shape(row.output_shape), row.schedule]
-        cells += [f"{row.occupied_bytes:,}", bar]
+        cells += [f"{row.occupied_bytes:,}", *([] if narrow else [bar])]
         numbers = (row.stream_scratch_bytes, row.kernel_scratch_bytes, row.needed_bytes)
         table.add_row(*cells, *(f"{number:,}" for number in numbers), style="bold" if row == peak else None)
     return table
 
 
-def _parts_table(inspection: Inspection) -> Table:
-    table = _table("File", ("part", "left"), ("bytes", "right"), ("share", "right"))
+def _parts_table(inspection: Inspection, narrow: bool) -> Table:
+    table = _table("File", narrow, ("part", "left"), ("bytes", "right"), ("share", "right"))
     for part in inspection.parts:
         table.add_row(part.name, f"{part.stored_bytes:,}", f"{part.share:.1%}")
     table.add_section()

@@ -31,12 +31,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", metavar="RECIPE.yaml", help="lossy steps and calibration settings (docs/RECIPES.md)"
     )
+    parser.add_argument(
+        "--model-id",
+        metavar="N",
+        type=int,
+        help="a number of your choice that stays the same over the model's versions (default: none)",
+    )
+    parser.add_argument(
+        "--model-version",
+        metavar="N",
+        type=int,
+        help="a device refuses to go back to a lower version of the same id (default: 0)",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, write beside and rename, print what was saved."""
     from host_tools.atomic_file import replacing
+    from model_packager.errors import UsageError
     from model_packager.pack import pack
     from model_packager.recipe import load_recipe
     from model_packager.sample_arrays import load_arrays
@@ -44,8 +57,19 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     calibration = load_arrays(arguments.calibration) if arguments.calibration else None
     recipe = load_recipe(arguments.recipe) if arguments.recipe else None
-    result = pack(arguments.source, arguments.objective, calibration, recipe)
+    if arguments.model_version is not None and arguments.model_id is None:
+        raise UsageError("--model-version needs --model-id: devices compare versions of one id only")
     output = Path(arguments.output) if arguments.output else Path(arguments.source).with_suffix(".thimble")
+    if output.exists() and Path(arguments.source).exists() and output.samefile(arguments.source):
+        raise UsageError(f"{output}: the packed model would replace the network that it is made of")
+    result = pack(
+        arguments.source,
+        arguments.objective,
+        calibration,
+        recipe,
+        model_id=arguments.model_id,
+        model_version=arguments.model_version,
+    )
     with replacing(output) as file:
         file.write(result.data)
     seconds = round(time.monotonic() - started, 2)

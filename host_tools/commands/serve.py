@@ -6,6 +6,8 @@ import argparse
 
 HELP = "run a device server on a pseudo-terminal, for those without a board"
 
+LEAST_HEAP_BYTES = 16384  # with less, MicroPython does not start
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -34,6 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     storage = Path(arguments.storage) if arguments.storage else None
     if storage is not None and not storage.is_dir():
         raise UsageError(f"{storage} is no folder")
+    if arguments.heap < LEAST_HEAP_BYTES:
+        raise UsageError(f"--heap is {arguments.heap}; MicroPython needs {LEAST_HEAP_BYTES} bytes or more")
     with start(arguments.target, storage, arguments.heap) as server:
         print(server.port, flush=True)
         try:
