@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -284,12 +286,15 @@ def test_serve_command_prints_its_port_and_ends_on_interrupt(
     storage = tmp_path / "storage"
     storage.mkdir()
     command = [sys.executable, "-m", "host_tools.cli", "serve", "--storage", str(storage)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell's background job ignores Ctrl-C, and so would the server that it starts.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, preexec_fn=heard, **pipes)
     assert process.stdout is not None
     port = process.stdout.readline().strip()
     done = thimble("deploy", model_path, "--port", port)
     assert done.returncode == 0, done.stderr
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")
     assert (storage / "model.thimble").read_bytes() == model_path.read_bytes()
