@@ -150,7 +150,7 @@ def test_judge_original_cut_anywhere_is_refused_and_never_ends_the_process(
     _, original = network
     for length in range(0, len(original) - 100, 97):
         (tmp_path / "cut.tflite").write_bytes(original[:length])
-        with pytest.raises(UsageError, match="cut.tflite: "):
+        with pytest.raises(UsageError, match=r"cut\.tflite: "):
             open_judge(tmp_path / "cut.tflite", kernels)
 
 
