@@ -195,7 +195,7 @@ def _error_name_list() -> list[str]:
     """Pieces of one string: the names of codes -1, -2, ... with spaces between, up to the first number that
     is no code; the codes behind that one belong to the wire, where numbers travel."""
     names = {int(code): code.name.lower() for code in ErrorCode}
-    words = []
+    words: list[str] = []
     while (code := -1 - len(words)) in names:
         words.append(names[code] + " ")
     return [repr("".join(words[start : start + 5])).replace("'", '"') for start in range(0, len(words), 5)]
