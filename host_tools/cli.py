@@ -87,8 +87,6 @@ def _os_error_sentence(error: OSError) -> str:
 
 def _flush() -> None:
     """Write what stdout holds back; where that fails, keep the interpreter from trying again at its end."""
-    if sys.stdout is None:
-        return
     try:
         sys.stdout.flush()
     except OSError:
@@ -98,6 +96,9 @@ def _flush() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (host_tools/exit_codes.py), 130 after an interrupt."""
+    # A stream that the caller has closed is None here.
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names need not be text, and a terminal need not know every character.
         sys.stdout.reconfigure(errors="replace")

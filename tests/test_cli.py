@@ -344,6 +344,13 @@ def test_cli_stdout_on_a_full_disk_is_one_sentence(packed: Path) -> None:
     assert_one_sentence(err)
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_cli_closed_streams_are_no_failure(packed: Path, closed: str) -> None:
+    command = f"{sys.executable} -m host_tools.cli inspect {packed} {closed}"
+    finished = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
 def test_cli_file_name_that_is_no_text_works(packed: Path) -> None:
     name = packed.parent / os.fsdecode(b"caf\xe9.thimble")
     packed.rename(name)

@@ -6,8 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from model_packager import reference
+from model_packager.pack import pack
+from tests.random_networks import NetworkBuilder, random_inputs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -40,3 +45,18 @@ def test_readme_command_has_a_help_that_names_its_options(command: str, argument
     assert done.returncode == 0, done.stderr
     for option in re.findall(r"(?<!\S)--?[a-z-]+", f"{arguments} {comment}"):
         assert option in done.stdout
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
+def test_readme_python_gives_the_outputs_of_the_reference(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = NetworkBuilder(6)
+    builder.output(builder.fully_connected(builder.conv(builder.input((1, 5, 4, 3)), 4, 3), 6))
+    model = pack(builder.model)
+    (tmp_path / "model.thimble").write_bytes(model.data)
+    monkeypatch.chdir(tmp_path)
+    (inputs,) = random_inputs(model.model, 1)
+    names: dict[str, Any] = {"inputs": inputs}
+    exec(block, names)
+    assert bytes(names["outputs"]) == reference.run(model.model, [inputs])[0].tobytes()
