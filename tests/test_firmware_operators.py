@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from numerics_cases import KINDS
 
+from model_packager import container
+from model_packager.format_table import ScheduleKind
 from model_packager.importers.tflite import import_tflite
 from model_packager.pack import pack
+from model_packager.passes.plan_memory import PlanOptions, plan_memory
 from model_packager.reference import run
 from tests.conftest import require_tool
 from tests.executors import EXECUTORS, Case, Result
-from tests.random_networks import random_inputs, random_network
+from tests.random_networks import NetworkBuilder, random_inputs, random_network
 
 LANES = ("cpython", "micropython", "micropython_bytecode", "micropython_file")
 DRAWS = 6
@@ -81,3 +84,15 @@ def test_random_network_equals_reference(lane: str, network_cases: list[tuple[Ca
         if result.outputs != expected
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("lane", [lane for lane in LANES if lane != "cpython"])
+def test_model_larger_than_the_heap_is_out_of_memory_and_the_next_one_runs(lane: str) -> None:
+    builder = NetworkBuilder(3)
+    builder.output(builder.lookup(builder.input((1, 1 << 29))))
+    large = container.dump(plan_memory(builder.model, PlanOptions(forbid=frozenset(ScheduleKind))))
+    result = pack(random_network(1, 2))
+    inputs = random_inputs(result.model, 1)
+    expected = b"".join(output.tobytes() for output in run(result.model, inputs))
+    good = Case("small", result.data, (b"".join(array.tobytes() for array in inputs),))
+    assert run_lane(lane, [Case("large", large), good]) == [Result(error="out_of_memory"), Result(expected)]

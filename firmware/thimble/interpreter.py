@@ -20,8 +20,8 @@ try:
 except (ImportError, SyntaxError, ValueError):  # no native code on this board
     from thimble import kernels_bytecode as kernels  # type: ignore[no-redef]
 
-# generated:begin OperatorKind ScheduleKind RequantForm ErrorCode:BAD_INPUT Layout:SPARSE Attr:MEAN
-# generated:also Attr:SOFTMAX Attr:CONV_2D Attr:MUL.MULTIPLIER,MUL.CLAMP_MIN Attr:AVERAGE_POOL_2D
+# generated:begin OperatorKind ScheduleKind RequantForm ErrorCode:BAD_INPUT,OUT_OF_MEMORY Layout:SPARSE
+# generated:also Attr:MEAN Attr:SOFTMAX Attr:CONV_2D Attr:MUL.MULTIPLIER,MUL.CLAMP_MIN Attr:AVERAGE_POOL_2D
 # generated:also Attr:RESIZE_NEAREST
 _OPERATOR_CONV_2D = const(1)
 _OPERATOR_DEPTHWISE_CONV_2D = const(2)
@@ -51,6 +51,7 @@ _REQUANT_FORM_PACKED = const(0)
 _REQUANT_FORM_WIDE = const(1)
 _REQUANT_FORM_POWER_OF_TWO = const(2)
 _ERROR_BAD_INPUT = const(-22)
+_ERROR_OUT_OF_MEMORY = const(-23)
 _LAYOUT_SPARSE = const(1)
 _MEAN_AXES = const(0)
 _MEAN_INPUT_ZERO_POINT = const(1)
@@ -275,8 +276,10 @@ class Network:
         gc.threshold(_GARBAGE_BYTES)
         try:
             self._load(Program(source))
-        except Exception:
+        except Exception as error:
             source.close()
+            if isinstance(error, MemoryError):
+                raise ThimbleError(_ERROR_OUT_OF_MEMORY, "heap")
             raise
         finally:
             gc.threshold(threshold)
