@@ -8,7 +8,7 @@ STAMP := $(VENV)/.setup-stamp
 EXTRAS := dev,judge,onnx,demo
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup test check-generated lint demo bench wheel lock clean
+.PHONY: setup test check-generated lint demo bench bench-core wheel lock clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,10 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bars.py --measure
+
+# Needs arm-none-eabi-gcc and qemu-system-arm.
+bench-core: $(STAMP)
+	$(BIN)/python benchmarks/core_counts.py
 
 wheel: $(STAMP)
 	rm -rf dist

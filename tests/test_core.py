@@ -6,19 +6,23 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model_packager import container, reference
-from model_packager.encoders import Stream, StreamDescriptor, stream_scratch_bytes
+from model_packager.encoders import Encoding, Stream, StreamDescriptor, stream_scratch_bytes
 from model_packager.format_table import HEADER, Coder, Feature, Layout, ValueMap, struct_format
 from model_packager.golden import golden_inputs
-from model_packager.pack import pack
+from model_packager.model import Model
+from model_packager.pack import PackResult, pack
 from model_packager.passes.kernel_scratch import ram_peak_bytes
+from model_packager.passes.plan_memory import plan_memory
 from tests.core_driver import CoreCase, CoreResult, build_driver, run_cases, stream_case
 from tests.file_vectors import HostileVector, hostile_vectors, valid_vectors
+from tests.random_networks import NetworkBuilder, random_inputs, random_network
 
 STREAMS = Path(__file__).resolve().parent / "vectors" / "streams"
 ENUMERATIONS = {"layout": Layout, "coder": Coder, "value_map": ValueMap}
@@ -27,10 +31,15 @@ NETWORKS = ["kws_ref_model_int8", "ic_pretrainedResnet_int8", "ad01_int8", "vww_
 REQUIRED_FEATURES_OFFSET = struct.calcsize(struct_format(HEADER[:5]))
 
 
-@pytest.fixture(scope="module")
-def run(require_tool: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
+@pytest.fixture(scope="module", params=[(), ("-DTHIMBLE_DSP_EMULATED",)], ids=["portable", "dsp"])
+def run(
+    request: pytest.FixtureRequest,
+    require_tool: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
+    """The core as it is on a Cortex-M0 or M3, and with the instructions of a Cortex-M4 emulated."""
     folder = tmp_path_factory.mktemp("core")
-    program = build_driver(require_tool("gcc"), folder)
+    program = build_driver(require_tool("gcc"), folder, request.param)
     return lambda cases: run_cases(program, cases, folder)
 
 
@@ -104,14 +113,60 @@ def _reference_on_zeros(data: bytes) -> bytes:
     return b"".join(output.tobytes() for output in outputs)
 
 
+@cache
+def _packed(path: Path, objective: str) -> PackResult:
+    return pack(path, objective)
+
+
 @pytest.mark.parametrize("objective", ["size", "speed"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_run_of_published_network_is_bit_identical_to_the_reference(
     name: str, objective: str, data_dir: Path, run: Run
 ) -> None:
-    packed = pack(data_dir / "mlperf_tiny" / "models" / f"{name}.tflite", objective)
+    packed = _packed(data_dir / "mlperf_tiny" / "models" / f"{name}.tflite", objective)
     tensor = packed.model.tensors[packed.model.inputs[0].tensor]
     inputs = np.random.default_rng(3).integers(-128, 128, (2, *tensor.shape[1:]), np.int8)
     (expected,) = reference.run(packed.model, [inputs])
     (result,) = run([CoreCase(name, packed.data, inputs.tobytes(), len(inputs))])
     assert result == CoreResult(expected.tobytes(), None, ram_peak_bytes(packed.model, "c"))
+
+
+def convolution_network(seed: int) -> Model:
+    """Convolutions with windows of many shapes on images of up to 13 x 13, as odd as they come."""
+    builder = NetworkBuilder(seed)
+    random = builder.random
+    image = builder.input((1, *(int(size) for size in random.integers(5, 14, 2)), int(random.integers(1, 7))))
+    for kernel in random.permutation([1, 2, 3, 5])[:3]:
+        stride = int(random.integers(1, 3))
+        image = builder.conv(image, int(random.integers(1, 7)), int(kernel), stride, bool(random.integers(2)))
+        if min(builder.shape(image)[1:3]) < 5:
+            break
+        image = builder.depthwise(image, int(random.choice([3, 5])), int(random.integers(1, 3)))
+        if min(builder.shape(image)[1:3]) < 5:
+            break
+    builder.output(image)
+    return builder.model
+
+
+@pytest.mark.parametrize("make", [convolution_network, random_network])
+def test_run_of_random_networks_in_every_layout_is_bit_identical_to_the_reference(
+    make: Callable[[int], Model], run: Run
+) -> None:
+    layouts = [Encoding(layout, Coder.CLASS, ValueMap.IDENTITY) for layout in list(Layout)[:3]]
+    cases, expected = [], []
+    for seed in range(60):
+        model = make(seed)
+        for index, operator in enumerate(model.operators):
+            if operator.weights is not None:
+                values = operator.weights.values
+                values[:, :: 2 + seed % 3] = 0
+                values[0, 0] = 1  # a matrix of zeros has no sparse stream
+                operator.weights.encoding = layouts[(seed + index) % 3]
+        data = container.dump(plan_memory(model))
+        inputs = random_inputs(model, 2, seed)
+        outputs = reference.run(model, inputs)
+        runs = b"".join(batch[i].tobytes() for i in range(2) for batch in inputs)
+        cases.append(CoreCase(f"{make.__name__} {seed}", data, runs, 2))
+        expected.append(b"".join(batch[i].tobytes() for i in range(2) for batch in outputs))
+    for case, result, outputs in zip(cases, run(cases), expected, strict=True):
+        assert result.error is None and result.outputs == outputs, (case.name, result.error)

@@ -1,17 +1,27 @@
-/* One output channel of a convolution at every position: the row of weights is decoded once and used
- * everywhere.
+/* One output channel of a convolution at every position: the row of weights is decoded once and used everywhere.
  *
- * Cells outside of the image count as the input's zero point. Sums are of the plain products x * w; what the
- * zero point adds to them, zero_point times the sum of the weights that met the image, is the same wherever
- * the whole window lies inside and is taken off once. */
+ * Cells outside of the image count as the input's zero point: they are left out. Positions are taken along *lines*,
+ * rows or columns of the output along which the same part of the kernel meets the image; on a line, THIMBLE_BLOCK
+ * neighbours share each weight that is loaded. Sums are of plain products; what the zero point adds to them,
+ * zero_point times the sum of the weights, is taken off once for each line; positions outside of blocks subtract
+ * it from each activation. */
+#include "dot.h"
 #include "weighted.h"
-
-#define BLOCK 4 /* neighbouring positions that share each weight that is loaded */
 
 /* The part of the kernel that meets the image. */
 typedef struct {
     int32_t y0, y1, x0, x1;
 } cell_range;
+
+/* A row of the output (horizontal) or a column. */
+typedef struct {
+    cell_range range;
+    int32_t top, left; /* of the first window in the image */
+    int32_t step;      /* activations from one window to the next */
+    int32_t count;
+    int8_t *out;
+    int32_t out_step;
+} line;
 
 void thimble_window_init(thimble_window *window, const thimble_operator *op, const thimble_tensor *x,
                          const thimble_tensor *out) {
@@ -35,42 +45,7 @@ void thimble_window_init(thimble_window *window, const thimble_operator *op, con
     window->y_stop = out->shape[1];
     window->out_w = out->shape[2];
     window->cells = NULL;
-}
-
-/* Cells `from` to `to` of `count`, `step` apart from `start` on, that lie in 0 to size - 1. */
-static void clip(int32_t start, int32_t step, int32_t count, int32_t size, int32_t *from, int32_t *to) {
-    *from = start < 0 ? (step - 1 - start) / step : 0;
-    *to = start >= size ? 0 : (size - 1 - start) / step + 1;
-    *to = *to > count ? count : *to;
-    *from = *from > *to ? *to : *from;
-}
-
-static int32_t sum_of(const int8_t *w, int32_t count) {
-    int32_t sum = 0;
-    for (int32_t i = 0; i < count; i++) {
-        sum += w[i];
-    }
-    return sum;
-}
-
-static uint32_t dot(const int8_t *w, const int8_t *x, int32_t count, uint32_t acc) {
-    for (int32_t i = 0; i < count; i++) {
-        acc += (uint32_t)(w[i] * x[i]);
-    }
-    return acc;
-}
-
-static void dot_block(const int8_t *w, const int8_t *x, int32_t step, int32_t count, uint32_t acc[BLOCK]) {
-    const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
-    uint32_t a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
-    for (int32_t i = 0; i < count; i++) {
-        int32_t weight = w[i];
-        a0 += (uint32_t)(weight * x[i]);
-        a1 += (uint32_t)(weight * x1[i]);
-        a2 += (uint32_t)(weight * x2[i]);
-        a3 += (uint32_t)(weight * x3[i]);
-    }
-    acc[0] = a0, acc[1] = a1, acc[2] = a2, acc[3] = a3;
+    window->is_plane_3x3 = 0;
 }
 
 static uint32_t dot_pairs(const int8_t *w, const uint16_t *at, const int8_t *x, uint32_t count, uint32_t acc) {
@@ -81,18 +56,18 @@ static uint32_t dot_pairs(const int8_t *w, const uint16_t *at, const int8_t *x, 
 }
 
 static void dot_pairs_block(const int8_t *w, const uint16_t *at, const int8_t *x, int32_t step, uint32_t count,
-                            uint32_t acc[BLOCK]) {
+                            uint32_t sums[THIMBLE_BLOCK]) {
     const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
-    uint32_t a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
+    uint32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
     for (uint32_t i = 0; i < count; i++) {
         int32_t weight = w[i];
         uint32_t place = at[i];
-        a0 += (uint32_t)(weight * x[place]);
-        a1 += (uint32_t)(weight * x1[place]);
-        a2 += (uint32_t)(weight * x2[place]);
-        a3 += (uint32_t)(weight * x3[place]);
+        s0 += (uint32_t)(weight * x[place]);
+        s1 += (uint32_t)(weight * x1[place]);
+        s2 += (uint32_t)(weight * x2[place]);
+        s3 += (uint32_t)(weight * x3[place]);
     }
-    acc[0] = a0, acc[1] = a1, acc[2] = a2, acc[3] = a3;
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
 }
 
 /* The pairs of one kernel cell. */
@@ -102,29 +77,31 @@ static void pairs_of_cell(const thimble_stream *stream, const thimble_window *wi
     *to = window->cells ? window->cells[cell + 1] : stream->count;
 }
 
-/* Adds the products of `range` at `blocks` (1 or BLOCK) positions from (top, left) on. */
-static void accumulate(const thimble_stream *stream, const thimble_window *window, int32_t top, int32_t left,
-                       const cell_range *range, int32_t block, uint32_t acc[BLOCK]) {
-    int joined = window->depth == window->pixel && window->dilation_w == 1 && !stream->positions;
-    int32_t cells = joined ? range->x1 - range->x0 : 1; /* in one run of weights and activations */
-    int32_t step = window->stride_w * window->pixel;
+/* The sums of THIMBLE_BLOCK positions, or of one, from activation `at` of the line on: pairs, or cells that do not
+ * stand side by side. */
+static void sum_by_cells(const thimble_stream *stream, const thimble_window *window, const line *along, int32_t at,
+                         int32_t count, uint32_t start, uint32_t sums[THIMBLE_BLOCK]) {
+    const cell_range *range = &along->range;
+    sums[0] = sums[1] = sums[2] = sums[3] = start;
     for (int32_t ky = range->y0; ky < range->y1; ky++) {
-        int32_t row = (top + ky * window->dilation_h) * window->in_w + left;
-        for (int32_t kx = range->x0; kx < range->x1; kx += cells) {
-            const int8_t *x = window->x + (row + kx * window->dilation_w) * window->pixel;
+        int32_t row = (along->top + ky * window->dilation_h) * window->in_w + along->left;
+        for (int32_t kx = range->x0; kx < range->x1; kx++) {
+            const int8_t *x = window->x + ((row + kx * window->dilation_w) * window->pixel + at);
             int32_t cell = ky * window->kernel_w + kx;
             if (stream->positions) {
                 uint32_t from, to;
                 pairs_of_cell(stream, window, cell, &from, &to);
-                if (block == BLOCK) {
-                    dot_pairs_block(stream->row + from, stream->positions + from, x, step, to - from, acc);
+                const int8_t *w = stream->row + from;
+                if (count > 1) {
+                    dot_pairs_block(w, stream->positions + from, x, along->step, to - from, sums);
                 } else {
-                    acc[0] = dot_pairs(stream->row + from, stream->positions + from, x, to - from, acc[0]);
+                    sums[0] = dot_pairs(w, stream->positions + from, x, to - from, sums[0]);
                 }
-            } else if (block == BLOCK) {
-                dot_block(stream->row + cell * window->depth, x, step, cells * window->depth, acc);
-            } else {
-                acc[0] = dot(stream->row + cell * window->depth, x, cells * window->depth, acc[0]);
+                continue;
+            }
+            const int8_t *w = stream->row + cell * window->depth;
+            for (int32_t i = 0; i < count; i++) {
+                sums[i] = thimble_dot(w, 0, x + i * along->step, window->depth, sums[i]);
             }
         }
     }
@@ -134,15 +111,14 @@ static void accumulate(const thimble_stream *stream, const thimble_window *windo
 static int32_t sum_of_range(const thimble_stream *stream, const thimble_window *window, const cell_range *range) {
     int32_t sum = 0;
     for (int32_t ky = range->y0; ky < range->y1; ky++) {
-        for (int32_t kx = range->x0; kx < range->x1; kx++) {
-            int32_t cell = ky * window->kernel_w + kx;
-            if (stream->positions) {
-                uint32_t from, to;
-                pairs_of_cell(stream, window, cell, &from, &to);
-                sum += sum_of(stream->row + from, (int32_t)(to - from));
-            } else {
-                sum += sum_of(stream->row + cell * window->depth, window->depth);
-            }
+        int32_t cell = ky * window->kernel_w + range->x0, cells = range->x1 - range->x0;
+        if (stream->positions) {
+            uint32_t from, to, last;
+            pairs_of_cell(stream, window, cell, &from, &last);
+            pairs_of_cell(stream, window, cell + cells - 1, &last, &to);
+            sum += cells > 0 ? thimble_sum(stream->row + from, (int32_t)(to - from)) : 0;
+        } else {
+            sum += thimble_sum(stream->row + cell * window->depth, cells * window->depth);
         }
     }
     return sum;
@@ -161,63 +137,147 @@ static void split_cells(const thimble_stream *stream, const thimble_window *wind
     window->cells[cells] = (uint16_t)pair;
 }
 
-/* The positions of one output row whose left edge is inside: from column `first` to `stop`. */
-static void find_interior(const thimble_window *window, int32_t *first, int32_t *stop) {
-    int32_t reach = window->in_w - 1 - (window->kernel_w - 1) * window->dilation_w + window->pad_left;
-    *first = (window->pad_left + window->stride_w - 1) / window->stride_w;
-    *stop = reach < 0 ? 0 : reach / window->stride_w + 1;
-    *stop = *stop > window->out_w ? window->out_w : *stop;
+static int is_whole(const thimble_window *window, const cell_range *range) {
+    return range->y0 == 0 && range->x0 == 0 && range->y1 == window->kernel_h && range->x1 == window->kernel_w;
+}
+
+static void run_line_by_cells(const thimble_rows *rows, const thimble_window *window, const line *along,
+                              uint32_t start) {
+    int8_t *out = along->out;
+    int32_t at = 0, count;
+    for (int32_t left = along->count; left > 0; left -= count, at += count * along->step) {
+        uint32_t sums[THIMBLE_BLOCK];
+        count = left >= THIMBLE_BLOCK ? THIMBLE_BLOCK : 1;
+        sum_by_cells(&rows->stream, window, along, at, count, start, sums);
+        for (int32_t i = 0; i < count; i++, out += along->out_step) {
+            *out = thimble_requantise(&rows->stage, sums[i]);
+        }
+    }
+}
+
+static void run_line(const thimble_rows *rows, const thimble_window *window, const line *along, uint32_t inside) {
+    const cell_range *range = &along->range;
+    int by_cells = rows->stream.positions ||
+                   (window->kernel_w > 1 && (window->depth != window->pixel || window->dilation_w != 1));
+    int32_t row_step = window->dilation_h * window->in_w * window->pixel;
+    int32_t first = (along->top * window->in_w + along->left + range->x0 * window->dilation_w) * window->pixel +
+                    range->y0 * row_step;
+    thimble_runs runs = {
+        rows->stream.row + (range->y0 * window->kernel_w + range->x0) * window->depth,
+        (range->x1 - range->x0) * window->depth,
+        range->y1 - range->y0,
+        window->kernel_w * window->depth,
+        row_step,
+    };
+    uint32_t start = inside;
+    if ((along->count >= THIMBLE_BLOCK || by_cells) && !is_whole(window, range)) {
+        start = rows->bias - (uint32_t)window->zero_point * (uint32_t)sum_of_range(&rows->stream, window, range);
+    }
+    int8_t *out = along->out;
+    int32_t left = along->count, step = along->step, out_step = along->out_step;
+    const int8_t *x = window->x + (by_cells ? 0 : first);
+    uint32_t sums[THIMBLE_BLOCK];
+    if (by_cells) {
+        run_line_by_cells(rows, window, along, start);
+        return;
+    }
+    const thimble_output_stage stage = rows->stage;
+    int is_usual = thimble_is_usual(&stage), is_plane_3x3 = window->is_plane_3x3;
+    for (; left >= THIMBLE_BLOCK; left -= THIMBLE_BLOCK, x += THIMBLE_BLOCK * step) {
+        if (is_plane_3x3) {
+            thimble_dot_block_3x3(runs.w, x, row_step, step, start, sums);
+        } else {
+            thimble_dot_block(&runs, x, step, start, sums);
+        }
+        for (int32_t i = 0; i < THIMBLE_BLOCK; i++, out += out_step) {
+            *out = is_usual ? thimble_requantise_usual(&stage, sums[i]) : thimble_requantise(&stage, sums[i]);
+        }
+    }
+    for (; left > 0; left--, x += step, out += out_step) {
+        *out = thimble_requantise(&stage, thimble_dot_runs(&runs, x, -window->zero_point, rows->bias));
+    }
+}
+
+/* Cells `from` to `to` of `count`, `step` apart from `start` on, that lie in 0 to size - 1. */
+static void clip(int32_t start, int32_t step, int32_t count, int32_t size, int32_t *from, int32_t *to) {
+    *from = start < 0 ? (step - 1 - start) / step : 0;
+    *to = start >= size ? 0 : (size - 1 - start) / step + 1;
+    *to = *to > count ? count : *to;
+    *from = *from > *to ? *to : *from;
+}
+
+/* Windows `first` to `stop` of `count` that lie in the image as a whole, on one axis. */
+static void find_interior(int32_t pad, int32_t stride, int32_t reach, int32_t size, int32_t count, int32_t *first,
+                          int32_t *stop) {
+    int32_t last = size - 1 - reach + pad;
+    *first = (pad + stride - 1) / stride;
+    *stop = last < 0 ? 0 : last / stride + 1;
+    *stop = *stop > count ? count : *stop;
     *first = *first > *stop ? *stop : *first;
 }
 
-static uint32_t start_value(const thimble_rows *rows, const thimble_window *window, const cell_range *range) {
-    if (window->zero_point == 0) {
-        return rows->bias;
-    }
-    return rows->bias - (uint32_t)window->zero_point * (uint32_t)sum_of_range(&rows->stream, window, range);
+/* `count` windows from (y, x) on, in a row or a column, which meet the image alike. `inside`: where sums of windows
+ * that lie in the image as a whole start. */
+static void run_windows(const thimble_rows *rows, const thimble_window *window, int32_t y, int32_t x, int32_t count,
+                        int is_column, uint32_t inside) {
+    line along;
+    along.top = y * window->stride_h - window->pad_top;
+    along.left = x * window->stride_w - window->pad_left;
+    clip(along.top, window->dilation_h, window->kernel_h, window->in_h, &along.range.y0, &along.range.y1);
+    clip(along.left, window->dilation_w, window->kernel_w, window->in_w, &along.range.x0, &along.range.x1);
+    along.step = window->pixel * (is_column ? window->stride_h * window->in_w : window->stride_w);
+    along.count = count;
+    along.out = window->out + y * window->out_step_y + x * window->out_step_x;
+    along.out_step = is_column ? window->out_step_y : window->out_step_x;
+    run_line(rows, window, &along, inside);
+}
+
+/* Whether all positions lie in one line: a kernel of one cell that moves by one. */
+static int is_one_line(const thimble_window *window) {
+    return window->kernel_h == 1 && window->kernel_w == 1 && window->stride_h == 1 && window->stride_w == 1 &&
+           window->pad_top == 0 && window->pad_left == 0 && window->in_w == window->out_w &&
+           window->out_step_y == window->out_w * window->out_step_x;
 }
 
 void thimble_convolve(const thimble_rows *rows, const thimble_window *window) {
-    const thimble_stream *stream = &rows->stream;
-    const thimble_output_stage stage = rows->stage;
-    int32_t first, stop;
+    int32_t y0, y1, x0, x1, width = window->out_w;
     if (window->cells) {
-        split_cells(stream, window);
+        split_cells(&rows->stream, window);
     }
-    find_interior(window, &first, &stop);
     cell_range whole = {0, window->kernel_h, 0, window->kernel_w};
-    uint32_t inside = start_value(rows, window, &whole);
+    uint32_t inside = rows->bias;
+    if (window->zero_point != 0) {
+        inside -= (uint32_t)window->zero_point * (uint32_t)sum_of_range(&rows->stream, window, &whole);
+    }
+    if (is_one_line(window)) {
+        run_windows(rows, window, window->y_start, 0, (window->y_stop - window->y_start) * width, 0, inside);
+        return;
+    }
+    find_interior(window->pad_top, window->stride_h, (window->kernel_h - 1) * window->dilation_h, window->in_h,
+                  window->y_stop, &y0, &y1);
+    find_interior(window->pad_left, window->stride_w, (window->kernel_w - 1) * window->dilation_w, window->in_w, width,
+                  &x0, &x1);
+    y0 = y0 < window->y_start ? window->y_start : y0;
+    y1 = y1 < y0 ? y0 : y1;
+    int32_t rows_inside = y1 - y0, columns_inside = x1 - x0;
+    /* The direction that leaves fewer positions outside of blocks. */
+    int by_columns = columns_inside * (rows_inside % THIMBLE_BLOCK) < rows_inside * (columns_inside % THIMBLE_BLOCK);
     for (int32_t y = window->y_start; y < window->y_stop; y++) {
-        int32_t top = y * window->stride_h - window->pad_top;
-        int8_t *out = window->out + y * window->out_step_y;
-        cell_range range = whole;
-        clip(top, window->dilation_h, window->kernel_h, window->in_h, &range.y0, &range.y1);
-        uint32_t start = inside;
-        if (range.y1 - range.y0 < window->kernel_h) {
-            start = start_value(rows, window, &range);
+        int is_inside = y >= y0 && y < y1;
+        if (is_inside && by_columns) {
+            y = y1 - 1;
+            continue;
         }
-        for (int32_t column = 0; column < window->out_w;) {
-            int32_t left = column * window->stride_w - window->pad_left;
-            uint32_t acc[BLOCK];
-            if (column >= first && column + BLOCK <= stop) {
-                acc[0] = acc[1] = acc[2] = acc[3] = start;
-                accumulate(stream, window, top, left, &range, BLOCK, acc);
-                for (int32_t i = 0; i < BLOCK; i++, out += window->out_step_x) {
-                    *out = thimble_requantise(&stage, acc[i]);
-                }
-                column += BLOCK;
-                continue;
-            }
-            cell_range edge = range;
-            acc[0] = start;
-            if (column < first || column >= stop) {
-                clip(left, window->dilation_w, window->kernel_w, window->in_w, &edge.x0, &edge.x1);
-                acc[0] = start_value(rows, window, &edge);
-            }
-            accumulate(stream, window, top, left, &edge, 1, acc);
-            *out = thimble_requantise(&stage, acc[0]);
-            out += window->out_step_x;
-            column++;
+        for (int32_t x = 0; x < width && !is_inside; x += x == x0 && x1 > x0 ? x1 - x0 : 1) {
+            run_windows(rows, window, y, x, x == x0 && x1 > x0 ? x1 - x0 : 1, 0, inside);
+        }
+        if (is_inside && columns_inside > 0) {
+            run_windows(rows, window, y, x0, columns_inside, 0, inside);
+        }
+    }
+    for (int32_t x = 0; x < width && rows_inside > 0; x++) {
+        if (by_columns || x < x0 || x >= x1) {
+            run_windows(rows, window, y0, x, rows_inside, 1, inside);
         }
     }
 }

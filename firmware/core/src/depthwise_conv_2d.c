@@ -40,6 +40,8 @@ int32_t thimble_depthwise_open(thimble_depthwise *depthwise, thimble_step_contex
     window->in_w = depthwise->width;
     window->pixel = window->depth = 1;
     window->pad_top = window->pad_left = 0;
+    window->is_plane_3x3 = window->kernel_h == 3 && window->kernel_w == 3 && window->dilation_h == 1 &&
+                           window->dilation_w == 1;
     uint32_t bytes = (uint32_t)depthwise->height * (uint32_t)depthwise->width;
     depthwise->plane = (int8_t *)*scratch;
     window->x = depthwise->plane;

@@ -1,5 +1,6 @@
-/* FULLY_CONNECTED: every weight is used once, so a row's sum and its dot product are one pass. */
+/* FULLY_CONNECTED: every weight is used once. */
 #include "check.h"
+#include "dot.h"
 #include "weighted.h"
 
 static int check(thimble_step_context *context) {
@@ -9,15 +10,6 @@ static int check(thimble_step_context *context) {
            weights.fields[THIMBLE_FIELD_WEIGHTS_ROWS] == context->out.bytes;
 }
 
-static uint32_t dense_row(const int8_t *w, const int8_t *x, uint32_t count, uint32_t acc, int32_t zero_point) {
-    int32_t sum = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        acc += (uint32_t)(w[i] * x[i]);
-        sum += w[i];
-    }
-    return acc - (uint32_t)zero_point * (uint32_t)sum;
-}
-
 static uint32_t sparse_row(const thimble_stream *stream, const int8_t *x, uint32_t acc, int32_t zero_point) {
     for (uint32_t i = 0; i < stream->count; i++) {
         acc += (uint32_t)(stream->row[i] * (x[stream->positions[i]] - zero_point));
@@ -25,20 +17,40 @@ static uint32_t sparse_row(const thimble_stream *stream, const int8_t *x, uint32
     return acc;
 }
 
+/* Rows that lie in the file as they are: a block of them shares each activation that is loaded. Returns how many were
+ * computed. */
+static int32_t run_raw_blocks(thimble_rows *rows, const int8_t *x, int32_t x_offset, int8_t *out) {
+    int32_t cols = (int32_t)rows->stream.cols, row = 0;
+    while (row + THIMBLE_BLOCK <= (int32_t)rows->stream.rows) {
+        uint32_t sums[THIMBLE_BLOCK] = {0, 0, 0, 0};
+        thimble_dot_block_offset(x, x_offset, (const int8_t *)rows->stream.payload + row * cols, cols, cols, sums);
+        for (int32_t i = 0; i < THIMBLE_BLOCK; i++, row++) {
+            thimble_rows_next_stage(rows);
+            out[row] = thimble_requantise(&rows->stage, sums[i] + rows->bias);
+        }
+    }
+    return row;
+}
+
 static int32_t run(thimble_step_context *context) {
     thimble_rows rows;
     uint8_t *scratch = context->scratch;
-    int32_t zero_point = context->op->attributes[THIMBLE_FULLY_CONNECTED_INPUT_ZERO_POINT];
+    int32_t x_offset = -context->op->attributes[THIMBLE_FULLY_CONNECTED_INPUT_ZERO_POINT];
     const int8_t *x = (const int8_t *)context->arena + context->x.offset;
     int8_t *out = (int8_t *)context->arena + context->out.offset;
-    int32_t error = thimble_rows_open(&rows, context->model, context->op, 1, &scratch);
-    for (uint32_t row = 0; row < context->out.bytes && error >= 0; row++) {
+    int32_t error = thimble_rows_open(&rows, context->model, context->op, 1, &scratch), row = 0;
+    if (error >= 0 && thimble_stream_is_raw(&rows.stream)) {
+        row = run_raw_blocks(&rows, x, x_offset, out);
+        rows.stream.reader.position += (uint32_t)row * rows.stream.cols;
+    }
+    for (; row < (int32_t)context->out.bytes && error >= 0; row++) {
         error = thimble_rows_next(&rows);
         if (error >= 0) {
-            uint32_t acc = rows.stream.positions
-                               ? sparse_row(&rows.stream, x, rows.bias, zero_point)
-                               : dense_row(rows.stream.row, x, rows.stream.cols, rows.bias, zero_point);
-            out[row] = thimble_requantise(&rows.stage, acc);
+            const thimble_stream *stream = &rows.stream;
+            uint32_t sum = stream->positions
+                               ? sparse_row(stream, x, rows.bias, -x_offset)
+                               : thimble_dot(x, x_offset, stream->row, (int32_t)stream->cols, rows.bias);
+            out[row] = thimble_requantise(&rows.stage, sum);
         }
     }
     return error;

@@ -166,19 +166,3 @@ thimble_constant thimble_constant_at(thimble_model *model, uint32_t index) {
         thimble_cursor_at(model, seek(model, &model->constant_place, model->first_constant, index, 1));
     return thimble_read_constant(&cursor);
 }
-
-int32_t thimble_integer_at(const thimble_model *model, const thimble_constant *constant, uint32_t index) {
-    uint32_t bits = constant->fields[THIMBLE_FIELD_INTEGERS_BITS];
-    /* Up to 2^24 integers of 32 bits: the bit position fits 32 bits. */
-    uint32_t start = index * bits;
-    const uint8_t *byte = thimble_payload(model, constant) + (start >> 3);
-    uint32_t skipped = start & 7;
-    uint32_t value = (uint32_t)*byte >> skipped;
-    for (uint32_t held = 8 - skipped; held < bits; held += 8) {
-        byte++;
-        value |= (uint32_t)*byte << held;
-    }
-    uint32_t sign = 1u << (bits - 1);
-    uint32_t mask = sign | (sign - 1);
-    return (int32_t)(((value & mask) ^ sign) - sign);
-}

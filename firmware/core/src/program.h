@@ -82,9 +82,6 @@ static inline const uint8_t *thimble_payload(const thimble_model *model, const t
     return model->data + model->data_offset + constant->fields[0];
 }
 
-/* Integer number `index` of an INTEGERS constant. */
-int32_t thimble_integer_at(const thimble_model *model, const thimble_constant *constant, uint32_t index);
-
 /* Bytes of scratch that a step needs: the streams and the kernel. `tail` is the fused operator or NULL. */
 uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op, const thimble_operator *tail);
 

@@ -53,4 +53,16 @@ static inline int8_t thimble_requantise(const thimble_output_stage *stage, uint3
     return (int8_t)(thimble_clamp(value, stage->low, stage->high) + stage->zero_point);
 }
 
+/* Whether a stage is of the usual kind: a multiplier and a shift to the right. */
+static inline int thimble_is_usual(const thimble_output_stage *stage) {
+    return !stage->power_of_two && stage->shift < 0;
+}
+
+/* thimble_requantise for a usual stage, without its branches. */
+static inline int8_t thimble_requantise_usual(const thimble_output_stage *stage, uint32_t acc) {
+    int32_t value = thimble_high_mul((int32_t)acc, stage->multiplier);
+    value = (((value + (value >> 31)) >> (-stage->shift - 1)) + 1) >> 1;
+    return (int8_t)(thimble_clamp(value, stage->low, stage->high) + stage->zero_point);
+}
+
 #endif

@@ -214,7 +214,7 @@ int32_t thimble_stream_rewind(thimble_stream *stream) {
     stream->reader.position = stream->start;
     stream->reader.bits = 0;
     stream->reader.held = 0;
-    if (stream->row != stream->buffer) {
+    if (thimble_stream_is_raw(stream)) {
         stream->row = NULL; /* raw: the rows of the file */
         return 0;
     }
@@ -223,7 +223,7 @@ int32_t thimble_stream_rewind(thimble_stream *stream) {
 
 int32_t thimble_stream_next(thimble_stream *stream) {
     stream->rows_left--;
-    if (stream->row != stream->buffer) {
+    if (thimble_stream_is_raw(stream)) {
         stream->row = (const int8_t *)stream->payload + stream->reader.position;
         stream->reader.position += stream->cols;
         return 0;

@@ -69,6 +69,11 @@ struct thimble_coder_type {
     int32_t (*next_bits_row)(thimble_stream *stream); /* layout BITS, of FIXED alone */
 };
 
+/* Whether rows are those of the file, one behind the other from the payload's start. */
+static inline int thimble_stream_is_raw(const thimble_stream *stream) {
+    return stream->row != stream->buffer;
+}
+
 /* Whether rows of these weights can be given as pairs: positions have 16 bits. */
 int thimble_has_pairs(const thimble_constant *weights);
 

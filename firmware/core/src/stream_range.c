@@ -31,7 +31,7 @@ static inline uint32_t decide(thimble_reader *reader, const thimble_stream *stre
     return bit;
 }
 
-static inline uint32_t decide_by(thimble_reader *reader, const thimble_stream *stream, uint32_t context) {
+static uint32_t decide_by(thimble_reader *reader, const thimble_stream *stream, uint32_t context) {
     uint16_t *probability = stream->probabilities + context;
     uint32_t p = *probability, shift = stream->gap_bits & 7;
     uint32_t bit = decide(reader, stream, (reader->held >> THIMBLE_RANGE_PROBABILITY_BITS) * p);
@@ -39,14 +39,32 @@ static inline uint32_t decide_by(thimble_reader *reader, const thimble_stream *s
     return bit;
 }
 
-/* A number of `depth` bits, whose first bit has the context `root`. */
+/* A number of `depth` bits, whose first bit has the context `root`. All that is hot here stands in local variables. */
 static uint32_t read_tree(thimble_reader *reader, const thimble_stream *stream, uint32_t base, uint32_t depth,
                           uint32_t root) {
-    uint32_t node = 2 | decide_by(reader, stream, root);
-    for (uint32_t i = 1; i < depth; i++) {
-        node = node << 1 | decide_by(reader, stream, base + node);
-    }
-    return node - (1u << depth);
+    uint32_t code = reader->bits, range = reader->held, shift = stream->gap_bits & 7, end = 1u << depth, node = 1;
+    uint16_t *probabilities = stream->probabilities + base, *probability = stream->probabilities + root;
+    do {
+        uint32_t p = *probability, bound = (range >> THIMBLE_RANGE_PROBABILITY_BITS) * p;
+        node <<= 1;
+        if (code < bound) {
+            range = bound;
+            *probability = (uint16_t)(p + ((PROBABILITY_ONE - p) >> shift));
+        } else {
+            range -= bound;
+            code -= bound;
+            *probability = (uint16_t)(p - (p >> shift));
+            node++;
+        }
+        while (range < 1u << THIMBLE_RANGE_RENORMALISE_BITS) {
+            range <<= 8;
+            code = code << 8 | range_byte(reader, stream);
+        }
+        probability = probabilities + node;
+    } while (node < end);
+    reader->bits = code;
+    reader->held = range;
+    return node - end;
 }
 
 static inline uint32_t sign_of(int32_t weight) {

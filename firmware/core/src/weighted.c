@@ -4,50 +4,64 @@ int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimbl
                           uint8_t **scratch) {
     const int32_t *a = op->attributes;
     thimble_constant weights = thimble_constant_at(model, op->constants[0] - 1u);
-    rows->model = model;
-    rows->requant = thimble_constant_at(model, op->constants[1] - 1u);
-    rows->bias_constant.fields[THIMBLE_FIELD_INTEGERS_COUNT] = 0;
+    thimble_constant requant = thimble_constant_at(model, op->constants[1] - 1u);
+    rows->scales = thimble_payload(model, &requant);
+    rows->form = requant.fields[THIMBLE_FIELD_REQUANT_FORM];
+    rows->shift_base = (int32_t)requant.fields[THIMBLE_FIELD_REQUANT_SHIFT_BASE];
+    rows->scale_count = requant.fields[THIMBLE_FIELD_REQUANT_COUNT];
+    rows->biases = NULL;
     if (op->constant_count > 2) {
-        rows->bias_constant = thimble_constant_at(model, op->constants[2] - 1u);
+        thimble_constant bias = thimble_constant_at(model, op->constants[2] - 1u);
+        rows->biases = thimble_payload(model, &bias);
+        rows->bias_bits = bias.fields[THIMBLE_FIELD_INTEGERS_BITS];
     }
     rows->channel = 0;
     rows->bias = 0;
     rows->stage.zero_point = a[THIMBLE_CONV_2D_OUTPUT_ZERO_POINT];
     rows->stage.low = a[THIMBLE_CONV_2D_CLAMP_MIN] - rows->stage.zero_point;
     rows->stage.high = a[THIMBLE_CONV_2D_CLAMP_MAX] - rows->stage.zero_point;
-    rows->stage.power_of_two =
-        rows->requant.fields[THIMBLE_FIELD_REQUANT_FORM] == THIMBLE_REQUANT_FORM_POWER_OF_TWO;
+    rows->stage.power_of_two = rows->form == THIMBLE_REQUANT_FORM_POWER_OF_TWO;
     uint8_t *own = *scratch;
     *scratch += thimble_stream_bytes(model->registry, &weights, pairs);
     return thimble_stream_open(&rows->stream, model, &weights, pairs, own);
 }
 
-static void read_scale(thimble_rows *rows, uint32_t channel) {
-    const uint32_t *f = rows->requant.fields;
-    const uint8_t *data = thimble_payload(rows->model, &rows->requant);
-    thimble_output_stage *stage = &rows->stage;
-    if (f[THIMBLE_FIELD_REQUANT_FORM] == THIMBLE_REQUANT_FORM_POWER_OF_TWO) {
-        stage->shift = (int8_t)data[channel];
-        return;
+/* Integer number `index` of an INTEGERS constant. */
+static int32_t integer_at(const uint8_t *integers, uint32_t bits, uint32_t index) {
+    /* Up to 2^24 integers of 32 bits: the bit position fits 32 bits. */
+    uint32_t start = index * bits;
+    const uint8_t *byte = integers + (start >> 3);
+    uint32_t skipped = start & 7;
+    /* The file's trailer lies behind all constants, so that a few bytes more can be read. */
+    uint32_t value = thimble_read_u32(byte) >> skipped;
+    if (skipped + bits > 32) {
+        value |= (uint32_t)byte[4] << (32 - skipped);
     }
-    uint32_t word = thimble_read_u32(data + 4 * channel);
-    if (f[THIMBLE_FIELD_REQUANT_FORM] == THIMBLE_REQUANT_FORM_PACKED) {
+    return (int32_t)(value << (32 - bits)) >> (32 - bits);
+}
+
+static void read_scale(thimble_rows *rows, uint32_t channel) {
+    const uint8_t *data = rows->scales;
+    thimble_output_stage *stage = &rows->stage;
+    if (rows->form == THIMBLE_REQUANT_FORM_PACKED) {
+        uint32_t word = thimble_read_u32(data + 4 * channel);
         stage->multiplier = (int32_t)((word & 0x3FFFFFFF) + 0x40000000);
-        stage->shift = (int32_t)(word >> 30) + (int32_t)f[THIMBLE_FIELD_REQUANT_SHIFT_BASE];
+        stage->shift = (int32_t)(word >> 30) + rows->shift_base;
+    } else if (rows->form == THIMBLE_REQUANT_FORM_WIDE) {
+        stage->multiplier = (int32_t)thimble_read_u32(data + 4 * channel);
+        stage->shift = (int8_t)data[4 * rows->scale_count + channel];
     } else {
-        stage->multiplier = (int32_t)word;
-        stage->shift = (int8_t)data[4 * f[THIMBLE_FIELD_REQUANT_COUNT] + channel];
+        stage->shift = (int8_t)data[channel];
     }
 }
 
-int32_t thimble_rows_next(thimble_rows *rows) {
+void thimble_rows_next_stage(thimble_rows *rows) {
     uint32_t channel = rows->channel;
     rows->channel = channel + 1;
-    if (rows->bias_constant.fields[THIMBLE_FIELD_INTEGERS_COUNT] != 0) {
-        rows->bias = (uint32_t)thimble_integer_at(rows->model, &rows->bias_constant, channel);
+    if (rows->biases) {
+        rows->bias = (uint32_t)integer_at(rows->biases, rows->bias_bits, channel);
     }
-    if (channel == 0 || rows->requant.fields[THIMBLE_FIELD_REQUANT_COUNT] > 1) {
+    if (channel == 0 || rows->scale_count > 1) {
         read_scale(rows, channel);
     }
-    return thimble_stream_next(&rows->stream);
 }

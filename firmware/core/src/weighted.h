@@ -7,11 +7,14 @@
 
 typedef struct {
     thimble_stream stream;
-    thimble_constant requant;
-    thimble_constant bias_constant; /* fields all 0: no bias */
-    const thimble_model *model;
-    uint32_t channel; /* of the next row */
-    uint32_t bias;    /* of the row at hand */
+    const uint8_t *biases; /* NULL: none */
+    uint32_t bias_bits;
+    const uint8_t *scales;
+    uint32_t form; /* enum thimble_requant_form */
+    int32_t shift_base;
+    uint32_t scale_count; /* 1: one for all rows */
+    uint32_t channel;     /* of the next row */
+    uint32_t bias;        /* of the row at hand */
     thimble_output_stage stage;
 } thimble_rows;
 
@@ -19,8 +22,14 @@ typedef struct {
 int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int pairs,
                           uint8_t **scratch);
 
+/* The bias and output stage of the next row. */
+void thimble_rows_next_stage(thimble_rows *rows);
+
 /* The next row with its bias and output stage. */
-int32_t thimble_rows_next(thimble_rows *rows);
+static inline int32_t thimble_rows_next(thimble_rows *rows) {
+    thimble_rows_next_stage(rows);
+    return thimble_stream_next(&rows->stream);
+}
 
 static inline int32_t thimble_rows_rewind(thimble_rows *rows) {
     rows->channel = 0;
@@ -43,6 +52,7 @@ typedef struct {
     int32_t y_start, y_stop; /* output rows to make */
     int32_t out_w;
     uint16_t *cells; /* pairs: where those of each kernel cell start; NULL for one cell */
+    int32_t is_plane_3x3; /* one channel, 3 x 3 cells side by side, no edges */
 } thimble_window;
 
 void thimble_window_init(thimble_window *window, const thimble_operator *op, const thimble_tensor *x,

@@ -1,0 +1,138 @@
+"""What the C core costs on Cortex-M: instructions of one inference, memory, stack and code size, as a table.
+
+Each network is packed losslessly for both objectives, linked with the core into an image for QEMU
+(firmware/core/qemu), run once on the inputs of its golden test, whose checksum must come out, and counted
+with `-icount shift=0`: SysTick moves every 40 instructions. A loop of 2000 instructions is counted first, to
+check the counter. FAST sources are compiled with -O2, the rest with -Os. M0 code runs on QEMU's Cortex-M3,
+because QEMU's only machine with an M0 has 16 KB of RAM.
+
+    python benchmarks/core_counts.py                       all networks on M0, M3, M4 and M7
+    python benchmarks/core_counts.py --core m4 --steps     also each operator
+
+Needs arm-none-eabi-gcc with newlib and qemu-system-arm (Debian: gcc-arm-none-eabi libnewlib-arm-none-eabi
+qemu-system-arm), and the data folder: $THIMBLE_DATA, or shared/data beside the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")  # before NumPy is imported
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.networks import NETWORKS, source_of
+from model_packager.pack import OBJECTIVES, pack
+
+CORE = Path(__file__).resolve().parent.parent / "firmware" / "core"
+CPUS = {
+    "m0": ("mps2-an385", ["-mcpu=cortex-m0"]),
+    "m3": ("mps2-an385", ["-mcpu=cortex-m3"]),
+    "m4": ("mps2-an386", ["-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]),
+    "m7": ("mps2-an500", ["-mcpu=cortex-m7"]),
+}
+# Sources whose loops run once for each weight or activation.
+FAST = (
+    "arithmetic", "convolve", "depthwise_conv_2d", "dot", "fully_connected", "lookup", "stream_range",
+    "weighted",
+)  # fmt: skip
+FLAGS = ["-std=gnu99", "-mthumb", "-ffunction-sections", "-fdata-sections", f"-I{CORE / 'include'}"]
+LINK = ["-nostartfiles", "-specs=nano.specs", "-specs=nosys.specs", "-Wl,--gc-sections"]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Instructions of one inference, and bytes. ``steps``: (operator, instructions)."""
+
+    instructions: int
+    memory_bytes: int
+    arena_bytes: int
+    stack_bytes: int
+    load_instructions: int
+    steps: list[tuple[int, int]]
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[:1])} failed: {done.stdout}{done.stderr}")
+    # Semihosting writes to the standard error of QEMU.
+    return done.stdout + done.stderr
+
+
+def build_objects(core: str, folder: Path) -> list[Path]:
+    """The core's objects for a CPU."""
+    objects = []
+    for source in sorted((CORE / "src").glob("*.c")):
+        objects.append(folder / f"{core}_{source.stem}.o")
+        level = "-O2" if source.stem in FAST else "-Os"
+        flags = [*FLAGS, *CPUS[core][1], level]
+        _run(["arm-none-eabi-gcc", *flags, "-c", str(source), "-o", str(objects[-1])])
+    return objects
+
+
+def text_bytes(objects: list[Path]) -> int:
+    """Code and constants of all objects together."""
+    lines = _run(["arm-none-eabi-size", "-t", *map(str, objects)]).splitlines()
+    return int(lines[-1].split()[0])
+
+
+def count(core: str, objects: list[Path], model: Path, folder: Path) -> Count:
+    """Link an image around a model and run it."""
+    machine, cpu = CPUS[core]
+    image = folder / "image.elf"
+    linker = ["-T", str(CORE / "qemu" / "mps2.ld"), "-o", str(image)]
+    main = [f'-DMODEL="{model}"', str(CORE / "qemu" / "count.c")]
+    _run(["arm-none-eabi-gcc", *FLAGS, *cpu, "-Os", *LINK, *main, *map(str, objects), *linker])
+    semihosting = ["-semihosting-config", "enable=on,target=native"]
+    quiet = ["-nographic", "-monitor", "none", "-serial", "none"]
+    command = ["qemu-system-arm", "-M", machine, *quiet, "-icount", "shift=0", *semihosting]
+    words = [line.split() for line in _run([*command, "-kernel", str(image)]).splitlines()]
+    known = ("golden", "loop-of-2000")
+    lines = {line[0]: [int(word) for word in line[1:]] for line in words if line[0] in known}
+    steps = [(int(line[1]), int(line[2])) for line in words if line[0] == "step"]
+    if "golden" not in lines or abs(lines["loop-of-2000"][0] - 2000) > 80:
+        raise SystemExit(f"{model.name} on {core}: wrong outputs, or a counter that does not count: {words}")
+    return Count(*lines["golden"][:5], steps)
+
+
+def measure(core: str, folder: Path, with_steps: bool) -> int:
+    """Prints the rows of one CPU; returns the bytes of all code and constants."""
+    objects = build_objects(core, folder)
+    for network in NETWORKS:
+        for objective in OBJECTIVES:
+            model = folder / f"{network.name}_{objective}.thimble"
+            if not model.exists():
+                model.write_bytes(pack(source_of(network), objective).data)
+            found = count(core, objects, model, folder)
+            cells = (
+                core, network.name, objective, f"{model.stat().st_size:,}", f"{found.instructions / 1e6:.3f}",
+                f"{found.memory_bytes:,}", f"{found.arena_bytes:,}", f"{found.stack_bytes:,}",
+                f"{found.load_instructions / 1e6:.2f}",
+            )  # fmt: skip
+            print(f"| {' | '.join(cells)} |", flush=True)
+            for operator, instructions in found.steps if with_steps else []:
+                print(f"    operator {operator}: {instructions:,}")
+    return text_bytes(objects)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--core", choices=CPUS, action="append", help="default: all")
+    parser.add_argument("--steps", action="store_true", help="print the instructions of each operator")
+    arguments = parser.parse_args()
+    print("| core | network | objective | file | instructions, M | memory | arena | stack | load, M |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        sizes = {core: measure(core, Path(name), arguments.steps) for core in arguments.core or CPUS}
+    for core, size in sizes.items():
+        print(f"bytes of code and constants, every operator and decoder, SHA-256 included, {core}: {size:,}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+#include "dot.h"
+
+/* Without optimisation a compiler has no registers to spare. */
+#if THIMBLE_DSP && !defined(THIMBLE_DSP_EMULATED) && defined(__OPTIMIZE__)
+#define USES_ASSEMBLY 1
+#else
+#define USES_ASSEMBLY 0
+#endif
+#if defined(__thumb__) && !defined(__thumb2__) && defined(__OPTIMIZE__)
+#define USES_THUMB1_ASSEMBLY 1
+#else
+#define USES_THUMB1_ASSEMBLY 0
+#endif
+
+#if USES_ASSEMBLY
+/* Products of one loaded vector: compilers run out of registers here, of which this takes all but the stack pointer. */
+#define PRODUCTS(place, sum)                                                                                           \
+    "ldr %[a], " place "\n\t"                                                                                          \
+    "sxtb16 %[b], %[a]\n\t"                                                                                            \
+    "sxtb16 %[a], %[a], ror #8\n\t"                                                                                    \
+    "smlad " sum ", %[even], %[b], " sum "\n\t"                                                                        \
+    "smlad " sum ", %[odd], %[a], " sum "\n\t"
+#define ALL_PRODUCTS                                                                                                   \
+    PRODUCTS("[%[x], %[step]]", "%[s1]")                                                                               \
+    PRODUCTS("[%[x], %[step], lsl #1]", "%[s2]")                                                                       \
+    PRODUCTS("[%[x], %[step3]]", "%[s3]")                                                                              \
+    PRODUCTS("[%[x]], #4", "%[s0]")
+#define FOUR_WEIGHTS                                                                                                   \
+    "ldr %[odd], [%[w]], #4\n\t"                                                                                       \
+    "sxtb16 %[even], %[odd]\n\t"                                                                                       \
+    "sxtb16 %[odd], %[odd], ror #8\n\t" ALL_PRODUCTS
+#define AGAIN                                                                                                          \
+    "cmp %[w], %[end]\n\t"                                                                                             \
+    "bne 1b\n\t"
+#define OPERANDS                                                                                                       \
+    [w] "+r"(w), [x] "+r"(x), [s0] "+r"(s0), [s1] "+r"(s1), [s2] "+r"(s2), [s3] "+r"(s3), [even] "=&r"(even),          \
+        [odd] "=&r"(odd), [a] "=&r"(a), [b] "=&r"(b)
+#endif
+
+#if USES_THUMB1_ASSEMBLY
+#define PRODUCT(place, sum)                                                                                            \
+    "ldrsb %[product], [%[" place "], %[i]]\n\t"                                                                       \
+    "mul %[product], %[weight]\n\t"                                                                                    \
+    "add %[" sum "], %[product]\n\t"
+#endif
+
+void thimble_dot_block(const thimble_runs *runs, const int8_t *x, int32_t step, uint32_t start, uint32_t *sums) {
+    uint32_t s0 = start, s1 = start, s2 = start, s3 = start;
+    const int8_t *w_next = runs->w, *x_next = x;
+    for (int32_t run = runs->runs; run > 0; run--) {
+        const int8_t *w = w_next;
+        int32_t count = runs->count;
+        x = x_next;
+        w_next = w + runs->w_step;
+        x_next = x + runs->x_step;
+#if USES_ASSEMBLY
+        if (count >= 8) {
+            uint32_t even, odd, a, b;
+            __asm__("1:\n\t" FOUR_WEIGHTS FOUR_WEIGHTS AGAIN
+                    : OPERANDS
+                    : [step] "r"(step), [step3] "r"(3 * step), [end] "r"(w + (count & ~7))
+                    : "cc", "memory");
+        }
+        count &= 7;
+#endif
+#if THIMBLE_DSP
+        for (; count >= 4; count -= 4, w += 4, x += 4) {
+            uint32_t even = thimble_sxtb16(thimble_load4(w)), odd = thimble_sxtb16_ror8(thimble_load4(w));
+            s0 = thimble_products(even, odd, x, s0);
+            s1 = thimble_products(even, odd, x + step, s1);
+            s2 = thimble_products(even, odd, x + 2 * step, s2);
+            s3 = thimble_products(even, odd, x + 3 * step, s3);
+        }
+#elif USES_THUMB1_ASSEMBLY
+        if (count > 0) {
+            /* Cortex-M0: the eight low registers hold all that is loaded, the high ones the sums. */
+            int32_t i = -count, weight, product;
+            w += count, x += count;
+            __asm__("1:\n\t"
+                    "ldrsb %[weight], [%[w], %[i]]\n\t" PRODUCT("x", "s0") PRODUCT("x1", "s1") PRODUCT("x2", "s2")
+                        PRODUCT("x3", "s3") "add %[i], #1\n\t"
+                                            "bne 1b\n\t"
+                    : [s0] "+h"(s0), [s1] "+h"(s1), [s2] "+h"(s2), [s3] "+h"(s3), [i] "+l"(i), [weight] "=&l"(weight),
+                      [product] "=&l"(product)
+                    : [w] "l"(w), [x] "l"(x), [x1] "l"(x + step), [x2] "l"(x + 2 * step), [x3] "l"(x + 3 * step)
+                    : "cc", "memory");
+            count = 0;
+        }
+#endif
+        const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
+        for (int32_t i = 0; i < count; i++) {
+            int32_t weight = w[i];
+            s0 += (uint32_t)(weight * x[i]);
+            s1 += (uint32_t)(weight * x1[i]);
+            s2 += (uint32_t)(weight * x2[i]);
+            s3 += (uint32_t)(weight * x3[i]);
+        }
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+}
+
+void thimble_dot_block_offset(const int8_t *w, int32_t w_offset, const int8_t *x, int32_t step, int32_t count,
+                              uint32_t *sums) {
+    uint32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    int32_t i = 0;
+#if USES_ASSEMBLY
+    if (count >= 4) {
+        uint32_t even, odd, a, b;
+        __asm__("1:\n\t"
+                "ldr %[odd], [%[w]], #4\n\t"
+                "sxtab16 %[even], %[both], %[odd]\n\t"
+                "sxtab16 %[odd], %[both], %[odd], ror #8\n\t" ALL_PRODUCTS AGAIN
+                : OPERANDS
+                : [step] "r"(step), [step3] "r"(3 * step), [end] "r"(w + (count & ~3)),
+                  [both] "r"(thimble_both(w_offset))
+                : "cc", "memory");
+        count &= 3;
+    }
+    const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
+#else
+    const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
+#if THIMBLE_DSP
+    uint32_t both = thimble_both(w_offset);
+    for (; i < count - 3; i += 4) {
+        uint32_t word = thimble_load4(w + i);
+        uint32_t even = thimble_sxtab16(both, word), odd = thimble_sxtab16_ror8(both, word);
+        s0 = thimble_products(even, odd, x + i, s0);
+        s1 = thimble_products(even, odd, x1 + i, s1);
+        s2 = thimble_products(even, odd, x2 + i, s2);
+        s3 = thimble_products(even, odd, x3 + i, s3);
+    }
+#endif
+#endif
+    for (; i < count; i++) {
+        int32_t weight = w[i] + w_offset;
+        s0 += (uint32_t)(weight * x[i]);
+        s1 += (uint32_t)(weight * x1[i]);
+        s2 += (uint32_t)(weight * x2[i]);
+        s3 += (uint32_t)(weight * x3[i]);
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+}
+
+#define CELL(i)                                                                                                        \
+    do {                                                                                                               \
+        int32_t weight = w[i];                                                                                         \
+        s0 += (uint32_t)(weight * x[i]);                                                                               \
+        s1 += (uint32_t)(weight * x1[i]);                                                                              \
+        s2 += (uint32_t)(weight * x2[i]);                                                                              \
+        s3 += (uint32_t)(weight * x3[i]);                                                                              \
+    } while (0)
+
+void thimble_dot_block_3x3(const int8_t *w, const int8_t *x, int32_t width, int32_t step, uint32_t start,
+                           uint32_t *sums) {
+    uint32_t s0 = start, s1 = start, s2 = start, s3 = start;
+    const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
+    for (int32_t row = 0; row < 3; row++) {
+        CELL(0);
+        CELL(1);
+        CELL(2);
+        w += 3, x += width, x1 += width, x2 += width, x3 += width;
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+}
+
+uint32_t thimble_dot(const int8_t *w, int32_t w_offset, const int8_t *x, int32_t count, uint32_t sum) {
+    const int8_t *end = w + count;
+#if THIMBLE_DSP
+    uint32_t both = thimble_both(w_offset);
+    for (; w < end - 3; w += 4, x += 4) {
+        uint32_t a = thimble_load4(w), b = thimble_load4(x);
+        sum = thimble_smlad(thimble_sxtab16(both, a), thimble_sxtb16(b), sum);
+        sum = thimble_smlad(thimble_sxtab16_ror8(both, a), thimble_sxtb16_ror8(b), sum);
+    }
+#endif
+    while (w < end) {
+        sum += (uint32_t)((*w++ + w_offset) * *x++);
+    }
+    return sum;
+}
+
+uint32_t thimble_dot_runs(const thimble_runs *runs, const int8_t *x, int32_t x_offset, uint32_t start) {
+    const int8_t *w = runs->w;
+    for (int32_t run = runs->runs; run > 0; run--) {
+        start = thimble_dot(x, x_offset, w, runs->count, start);
+        w += runs->w_step;
+        x += runs->x_step;
+    }
+    return start;
+}
+
+int32_t thimble_sum(const int8_t *w, int32_t count) {
+    const int8_t *end = w + count;
+    int32_t sum = 0;
+#if THIMBLE_DSP
+    for (; w < end - 3; w += 4) {
+        uint32_t a = thimble_load4(w);
+        sum = (int32_t)thimble_smlad(thimble_sxtb16(a), 0x00010001, (uint32_t)sum);
+        sum = (int32_t)thimble_smlad(thimble_sxtb16_ror8(a), 0x00010001, (uint32_t)sum);
+    }
+#endif
+    while (w < end) {
+        sum += *w++;
+    }
+    return sum;
+}
