@@ -2,7 +2,7 @@
 
     python benchmarks/device_footprint.py
 
-Sizes: mpy-cross -O3 (without line numbers) for armv6m, every module of the device package.
+Sizes: what host_tools/device_package.py makes of the package for armv6m, that is all that a board installs.
 
 Heap: MicroPython's unix port, the package imported from .mpy files. A block is set aside before the import,
 all that is free after it is filled up, the block is given back, and the model is loaded and run twice in it;
@@ -24,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.networks import NETWORKS, packed
-from host_tools.shipped import device_package_folder
+from host_tools.device_package import build_device_package
 from model_packager import container, reference
 
 HEAP_STEP_BYTES = 256
@@ -59,19 +59,6 @@ def _tool(name: str) -> str:
     return str(beside_python) if beside_python.exists() else name
 
 
-def compile_package(source_folder: Path, build: Path, architecture: str) -> dict[str, int]:
-    """Compile the device package into `build` for an architecture; returns the bytes of each module."""
-    sizes = {}
-    build.mkdir(parents=True, exist_ok=True)
-    for source in sorted(source_folder.glob("*.py")):
-        compiled = build / f"{source.stem}.mpy"
-        # -s: the path of the source would be stored in the file otherwise
-        options = ["-O3", f"-march={architecture}", "-s", source.name, "-o", str(compiled)]
-        subprocess.run([_tool("mpy-cross"), *options, str(source)], check=True)
-        sizes[source.stem] = compiled.stat().st_size
-    return sizes
-
-
 def _run(program: str) -> int | None:
     """Bytes that were free, or None when they did not suffice. Raises SystemExit for anything else."""
     command = [_tool("micropython"), "-X", f"heapsize={4 * HEAP_LIMIT_BYTES}", "-c", program]
@@ -86,14 +73,14 @@ def _run(program: str) -> int | None:
     return int(free)
 
 
-def heap_needed(data: bytes, in_file: bool, source_folder: Path) -> int:
+def heap_needed(data: bytes, in_file: bool) -> int:
     """Bytes that must be free after the import for a model to load and run."""
     model = container.load(data)
     shape = model.tensors[model.inputs[0].tensor].shape
     inputs = np.random.default_rng(3).integers(-128, 128, shape, dtype=np.int8)
     expected = reference.run(model, [inputs])[0].astype(np.int8)
     with tempfile.TemporaryDirectory() as folder:
-        compile_package(source_folder, Path(folder) / "thimble", "x64")
+        build_device_package("x64", Path(folder) / "thimble")
         paths = {name: str(Path(folder) / name) for name in ("inputs", "expected", "path")}
         for name, content in (("inputs", inputs.tobytes()), ("expected", expected.tobytes()), ("path", data)):
             Path(paths[name]).write_bytes(content)
@@ -111,19 +98,14 @@ def heap_needed(data: bytes, in_file: bool, source_folder: Path) -> int:
 
 
 def main() -> int:
-    folder = device_package_folder()
-    with tempfile.TemporaryDirectory() as build:
-        sizes = compile_package(folder, Path(build), "armv6m")
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = build_device_package("armv6m", Path(folder))
     for name, size in sizes.items():
         print(f"{size:6}  {name}.mpy")
-    print(f"{sum(sizes.values()):6}  in all")
-    print(
-        f"{sum(sizes.values()) - sizes['kernels_bytecode']:6}  without the bytecode lane (boards with viper)"
-    )
     print(f"bar mpy_bytes {sum(sizes.values())}")
     data = packed(next(network for network in NETWORKS if network.name == "kws")).data
-    print(f"bar heap_kws_flash {heap_needed(data, False, folder)}")
-    print(f"bar heap_kws_file {heap_needed(data, True, folder)}")
+    print(f"bar heap_kws_flash {heap_needed(data, False)}")
+    print(f"bar heap_kws_file {heap_needed(data, True)}")
     return 0
 
 

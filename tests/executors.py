@@ -8,6 +8,7 @@ what it executes.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import struct
@@ -16,11 +17,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
+from host_tools.device_package import BYTECODE, build_device_package
 from host_tools.shipped import device_package_folder
 from model_packager import container, reference
 from model_packager.errors import FormatError
@@ -112,8 +114,10 @@ def run_firmware(
     lane: str = "default",
     source: str = "buffer",
     timeout_s: float = 300,
+    built: bool = False,
 ) -> list[Result]:
-    """The firmware in one process, "cpython" or "micropython"; lane and source as in run_cases.py.
+    """The firmware in one process, "cpython" or "micropython"; lane and source as in run_cases.py. `built`:
+    not the sources but what a board gets of them.
 
     A process that ends early or hangs gives its case, and all that it did not reach, an error that starts
     with "crash".
@@ -121,8 +125,11 @@ def run_firmware(
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "cases", Path(folder) / "results"
         given.write_bytes(_pack_cases(cases))
-        command = [*_command(interpreter), str(DRIVER), str(given), str(found), lane, source]
-        paths = f"{device_package_folder().parent}:{REPOSITORY}"
+        command = [*_command(interpreter), str(DRIVER), str(given), str(found)]
+        # What is built has one lane only, its default.
+        command += ["default" if built else lane, source]
+        package = _built_package(lane) if built else device_package_folder()
+        paths = f"{package.parent}:{REPOSITORY}"
         environment = {**os.environ, "PYTHONPATH": paths, "MICROPYPATH": f"{paths}:.frozen"}
         try:
             done = subprocess.run(command, capture_output=True, timeout=timeout_s, env=environment)
@@ -134,6 +141,16 @@ def run_firmware(
     if len(results) < len(cases):
         results.append(Result(error=f"crash: {reason}"))
     return results + [Result(error="crash: not reached")] * (len(cases) - len(results))
+
+
+@cache
+def _built_package(lane: str) -> Path:
+    """The package for the architecture of the unix port, or without native code; made once for all tests."""
+    folder = tempfile.TemporaryDirectory(prefix="thimble-")
+    atexit.register(folder.cleanup)
+    package = Path(folder.name) / "thimble"
+    build_device_package(BYTECODE if lane == "bytecode" else "x64", package)
+    return package
 
 
 def _command(interpreter: str) -> list[str]:
@@ -152,4 +169,8 @@ EXECUTORS: dict[str, Executor] = {
     "micropython": partial(run_firmware, interpreter="micropython"),
     "micropython_bytecode": partial(run_firmware, interpreter="micropython", lane="bytecode"),
     "micropython_file": partial(run_firmware, interpreter="micropython", source="file"),
+    "micropython_built": partial(run_firmware, interpreter="micropython", built=True),
+    "micropython_built_bytecode": partial(
+        run_firmware, interpreter="micropython", lane="bytecode", built=True
+    ),
 }

