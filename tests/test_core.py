@@ -31,15 +31,17 @@ NETWORKS = ["kws_ref_model_int8", "ic_pretrainedResnet_int8", "ad01_int8", "vww_
 REQUIRED_FEATURES_OFFSET = struct.calcsize(struct_format(HEADER[:5]))
 
 
-@pytest.fixture(scope="module", params=[(), ("-DTHIMBLE_DSP_EMULATED",)], ids=["portable", "dsp"])
+@pytest.fixture(
+    scope="module", params=["-DTHIMBLE_NARROW_MULTIPLY", "-DTHIMBLE_DSP_EMULATED"], ids=["m0", "m4"]
+)
 def run(
     request: pytest.FixtureRequest,
     require_tool: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
-    """The core as it is on a Cortex-M0 or M3, and with the instructions of a Cortex-M4 emulated."""
+    """The core in the C of a Cortex-M0, and with the instructions of a Cortex-M4 emulated."""
     folder = tmp_path_factory.mktemp("core")
-    program = build_driver(require_tool("gcc"), folder, request.param)
+    program = build_driver(require_tool("gcc"), folder, [request.param])
     return lambda cases: run_cases(program, cases, folder)
 
 

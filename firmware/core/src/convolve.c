@@ -8,6 +8,13 @@
 #include "dot.h"
 #include "weighted.h"
 
+/* Functions whose loops need all registers for themselves. */
+#if defined(__GNUC__)
+#define NOT_INLINED __attribute__((noinline))
+#else
+#define NOT_INLINED
+#endif
+
 /* The part of the kernel that meets the image. */
 typedef struct {
     int32_t y0, y1, x0, x1;
@@ -141,7 +148,7 @@ static int is_whole(const thimble_window *window, const cell_range *range) {
     return range->y0 == 0 && range->x0 == 0 && range->y1 == window->kernel_h && range->x1 == window->kernel_w;
 }
 
-static void run_line_by_cells(const thimble_rows *rows, const thimble_window *window, const line *along,
+NOT_INLINED static void run_line_by_cells(const thimble_rows *rows, const thimble_window *window, const line *along,
                               uint32_t start) {
     int8_t *out = along->out;
     int32_t at = 0, count;
@@ -152,6 +159,37 @@ static void run_line_by_cells(const thimble_rows *rows, const thimble_window *wi
         for (int32_t i = 0; i < count; i++, out += along->out_step) {
             *out = thimble_requantise(&rows->stage, sums[i]);
         }
+    }
+}
+
+/* The sums of one block become activations. */
+static inline void store_block(const thimble_output_stage *stage, const uint32_t sums[THIMBLE_BLOCK], int8_t *out,
+                               int32_t out_step) {
+    if (!thimble_is_usual(stage)) {
+        for (int32_t i = 0; i < THIMBLE_BLOCK; i++, out += out_step) {
+            *out = thimble_requantise(stage, sums[i]);
+        }
+        return;
+    }
+    /* Copied, as a store through `out` might change it for all that a compiler knows. */
+    const thimble_output_stage usual = *stage;
+    for (int32_t i = 0; i < THIMBLE_BLOCK; i++, out += out_step) {
+        *out = thimble_requantise_usual(&usual, sums[i]);
+    }
+}
+
+/* Blocks of positions along a line. */
+NOT_INLINED static void run_blocks(const thimble_output_stage *stage, const thimble_runs *runs, int is_plane_3x3,
+                                   const int8_t *x, int32_t step, uint32_t start, int32_t blocks, int8_t *out,
+                                   int32_t out_step) {
+    for (; blocks > 0; blocks--, x += THIMBLE_BLOCK * step, out += THIMBLE_BLOCK * out_step) {
+        uint32_t sums[THIMBLE_BLOCK];
+        if (is_plane_3x3) {
+            thimble_dot_block_3x3(runs->w, x, runs->x_step, step, start, sums);
+        } else {
+            thimble_dot_block(runs, x, step, start, sums);
+        }
+        store_block(stage, sums, out, out_step);
     }
 }
 
@@ -176,25 +214,19 @@ static void run_line(const thimble_rows *rows, const thimble_window *window, con
     int8_t *out = along->out;
     int32_t left = along->count, step = along->step, out_step = along->out_step;
     const int8_t *x = window->x + (by_cells ? 0 : first);
-    uint32_t sums[THIMBLE_BLOCK];
     if (by_cells) {
         run_line_by_cells(rows, window, along, start);
         return;
     }
-    const thimble_output_stage stage = rows->stage;
-    int is_usual = thimble_is_usual(&stage), is_plane_3x3 = window->is_plane_3x3;
-    for (; left >= THIMBLE_BLOCK; left -= THIMBLE_BLOCK, x += THIMBLE_BLOCK * step) {
-        if (is_plane_3x3) {
-            thimble_dot_block_3x3(runs.w, x, row_step, step, start, sums);
-        } else {
-            thimble_dot_block(&runs, x, step, start, sums);
-        }
-        for (int32_t i = 0; i < THIMBLE_BLOCK; i++, out += out_step) {
-            *out = is_usual ? thimble_requantise_usual(&stage, sums[i]) : thimble_requantise(&stage, sums[i]);
-        }
+    int32_t blocks = left / THIMBLE_BLOCK;
+    if (blocks > 0) {
+        run_blocks(&rows->stage, &runs, window->is_plane_3x3, x, step, start, blocks, out, out_step);
     }
-    for (; left > 0; left--, x += step, out += out_step) {
-        *out = thimble_requantise(&stage, thimble_dot_runs(&runs, x, -window->zero_point, rows->bias));
+    x += blocks * THIMBLE_BLOCK * step;
+    out += blocks * THIMBLE_BLOCK * out_step;
+    for (left -= blocks * THIMBLE_BLOCK; left > 0; left--, x += step, out += out_step) {
+        uint32_t sum = thimble_dot_runs(&runs, x, -window->zero_point, rows->bias);
+        *out = thimble_requantise(&rows->stage, sum);
     }
 }
 

@@ -6,7 +6,8 @@
 #else
 #define USES_ASSEMBLY 0
 #endif
-#if defined(__thumb__) && !defined(__thumb2__) && defined(__OPTIMIZE__)
+/* Compiling for size, compilers keep high registers out of use. */
+#if defined(__thumb__) && !defined(__thumb2__) && defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__)
 #define USES_THUMB1_ASSEMBLY 1
 #else
 #define USES_THUMB1_ASSEMBLY 0
@@ -42,6 +43,15 @@
     "ldrsb %[product], [%[" place "], %[i]]\n\t"                                                                       \
     "mul %[product], %[weight]\n\t"                                                                                    \
     "add %[" sum "], %[product]\n\t"
+#define ONE_WEIGHT                                                                                                     \
+    "ldrsb %[weight], [%[w], %[i]]\n\t"                                                                                \
+    PRODUCT("x", "s0") PRODUCT("x1", "s1") PRODUCT("x2", "s2") PRODUCT("x3", "s3")                                     \
+    "add %[i], #1\n\t"
+#define THUMB1_OPERANDS                                                                                                \
+    [s0] "+h"(s0), [s1] "+h"(s1), [s2] "+h"(s2), [s3] "+h"(s3), [i] "+l"(i), [weight] "=&l"(weight),                   \
+        [product] "=&l"(product)
+#define THUMB1_PLACES                                                                                                  \
+    [w] "l"(w), [x] "l"(x), [x1] "l"(x + step), [x2] "l"(x + 2 * step), [x3] "l"(x + 3 * step)
 #endif
 
 void thimble_dot_block(const thimble_runs *runs, const int8_t *x, int32_t step, uint32_t start, uint32_t *sums) {
@@ -72,20 +82,20 @@ void thimble_dot_block(const thimble_runs *runs, const int8_t *x, int32_t step, 
             s3 = thimble_products(even, odd, x + 3 * step, s3);
         }
 #elif USES_THUMB1_ASSEMBLY
-        if (count > 0) {
-            /* Cortex-M0: the eight low registers hold all that is loaded, the high ones the sums. */
-            int32_t i = -count, weight, product;
-            w += count, x += count;
-            __asm__("1:\n\t"
-                    "ldrsb %[weight], [%[w], %[i]]\n\t" PRODUCT("x", "s0") PRODUCT("x1", "s1") PRODUCT("x2", "s2")
-                        PRODUCT("x3", "s3") "add %[i], #1\n\t"
-                                            "bne 1b\n\t"
-                    : [s0] "+h"(s0), [s1] "+h"(s1), [s2] "+h"(s2), [s3] "+h"(s3), [i] "+l"(i), [weight] "=&l"(weight),
-                      [product] "=&l"(product)
-                    : [w] "l"(w), [x] "l"(x), [x1] "l"(x + step), [x2] "l"(x + 2 * step), [x3] "l"(x + 3 * step)
+        /* Cortex-M0: the eight low registers hold all that is loaded, the high ones the sums. `i` counts up to 0. */
+        int32_t whole = count & ~3, rest = count & 3, weight, product;
+        if (whole > 0) {
+            int32_t i = -whole;
+            w += whole, x += whole;
+            __asm__("1:\n\t" ONE_WEIGHT ONE_WEIGHT ONE_WEIGHT ONE_WEIGHT "bne 1b\n\t" : THUMB1_OPERANDS : THUMB1_PLACES
                     : "cc", "memory");
-            count = 0;
         }
+        if (rest > 0) {
+            int32_t i = -rest;
+            w += rest, x += rest;
+            __asm__("1:\n\t" ONE_WEIGHT "bne 1b\n\t" : THUMB1_OPERANDS : THUMB1_PLACES : "cc", "memory");
+        }
+        count = 0;
 #endif
         const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
         for (int32_t i = 0; i < count; i++) {

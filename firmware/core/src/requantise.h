@@ -7,9 +7,17 @@
 
 #include "program.h"
 
-/* round(a * b / 2^31), b not negative. */
+/* round(a * b / 2^31), b not negative. Machines without a long multiplication (Cortex-M0) take limbs of 15 bits, as
+ * docs/NUMERICS.md derives them. */
 static inline int32_t thimble_high_mul(int32_t a, int32_t b) {
+#if defined(THIMBLE_NARROW_MULTIPLY) || (defined(__thumb__) && !defined(__thumb2__))
+    int32_t ah = a >> 15, al = a & 0x7FFF, bh = b >> 15, bl = b & 0x7FFF;
+    int32_t middle = al * bh + (al * bl >> 15);
+    int32_t c = (middle >> 15) + ((ah * bl + (middle & 0x7FFF)) >> 15);
+    return ah * (bh >> 1) + ((ah * (bh & 1) + c + 1) >> 1);
+#else
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+#endif
 }
 
 /* x / 2^exponent, halves away from zero. x > -2^31. */
