@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from model_packager.errors import UsageError
 from model_packager.pack import pack
 
 SAMPLES, CLASSES, INPUTS = 40, 5, 24
+# The one that has a wheel for this Python (pyproject.toml, extra `judge`).
+TFLITE_RUNTIME = "tflite_runtime" if importlib.util.find_spec("tflite_runtime") else "ai_edge_litert"
 
 
 @pytest.fixture
@@ -137,7 +140,7 @@ def test_eval_without_labels_and_original_says_so(
 
 
 def test_judge_damaged_original_is_refused(tmp_path: Path, require_module: Callable[[str], Any]) -> None:
-    require_module("tflite_runtime")
+    require_module(TFLITE_RUNTIME)
     (tmp_path / "bad.tflite").write_bytes(b"not a model")
     with pytest.raises(UsageError, match=r"bad\.tflite: not a \.tflite file"):
         open_judge(tmp_path / "bad.tflite")
@@ -162,7 +165,7 @@ def test_eval_original_of_another_shape_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
     require_module: Callable[[str], Any],
 ) -> None:
-    require_module("tflite_micro" if kernels == "tflm" else "tflite_runtime")
+    require_module("tflite_micro" if kernels == "tflm" else TFLITE_RUNTIME)
     path, _ = network
     other = path.parent / "other.tflite"
     weights = np.ones((CLASSES, INPUTS + 1), np.int8)
