@@ -14,7 +14,7 @@ from model_packager import container, reference
 from model_packager import pack as pack_module
 from model_packager.encoders import Encoding
 from model_packager.errors import PackError, UsageError
-from model_packager.format_table import Coder, DType, Layout, ValueMap
+from model_packager.format_table import Coder, DType, Layout, ScheduleKind, ValueMap
 from model_packager.golden import golden_inputs, output_crc32
 from model_packager.model import Model, Port, Tensor
 from model_packager.pack import check_same, import_model, pack
@@ -93,6 +93,22 @@ def test_pack_scratch_of_the_peak_is_traded_for_few_bytes(monkeypatch: pytest.Mo
     saved, growth = untraded.ram_peak_bytes - traded.ram_peak_bytes, traded.file_bytes - untraded.file_bytes
     assert saved > 0
     assert 0 < growth <= saved / 8 + 4  # and up to 3 bytes of padding
+
+
+@pytest.mark.parametrize(("spread", "is_raw"), [(45.0, True), (1.5, False)])
+def test_pack_weights_decoded_for_every_band_must_save_much(spread: float, is_raw: bool) -> None:
+    """A wide distribution saves a few per cent and stays raw, a narrow one saves two thirds and is coded."""
+    builder = NetworkBuilder(12)
+    tensor = builder.conv(builder.conv(builder.input((1, 24, 24, 4)), 64, 3), 64, 1)
+    builder.output(builder.fully_connected(builder.global_pool(tensor), 4))
+    pointwise = builder.model.operators[1]
+    assert pointwise.weights is not None
+    values = np.random.default_rng(13).normal(0, spread, (64, 64)).round().clip(-127, 127)
+    pointwise.weights.values = values.astype(np.int8)
+    packed = container.load(pack(builder.model, "size").data).operators[1]
+    assert (packed.schedule, packed.schedule_parameter > 0) == (ScheduleKind.IN_PLACE, True)
+    assert packed.weights is not None
+    assert (packed.weights.encoding.coder is Coder.FIXED) == is_raw
 
 
 def test_pack_speed_objective_is_not_larger_in_decode_scratch_than_size() -> None:
