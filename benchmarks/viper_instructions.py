@@ -216,7 +216,7 @@ def measure(layer: Layer, code: bytes) -> float:
     image = machine.place((x.view(np.uint8) ^ 128).tobytes())
     out = machine.place(bytes(layer.size[0] * layer.size[1]))
     bias = -12345
-    count = machine.call([w, image, out, machine.place(struct.pack("<32I", *parameters)), bias << 1 | 1])
+    count = machine.call([w, machine.place(struct.pack("<32I", *parameters)), image, out, bias << 1 | 1])
     pads = tuple(edge for kernel in layer.kernel for edge in (kernel // 2, kernel // 2))
     sums = numerics.conv_2d_accumulate(
         x[np.newaxis],

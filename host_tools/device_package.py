@@ -25,6 +25,7 @@ import string
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ PUBLIC_NAMES = frozenset(
     "sha256 code detail name handle max_payload limit_bytes bad_frames".split()
 )
 # Functions that are called from outside: their parameters may be passed by name.
-_PUBLIC_FUNCTIONS = frozenset("load serve run invoke reset close handle __init__".split())
+_PUBLIC_FUNCTIONS = frozenset("load serve run invoke reset close handle".split())
 _FOREIGN_TYPES = (
     str, bytes, bytearray, memoryview, list, tuple, dict, set, int, float, range, OSError, array.array,
     io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, type(hashlib.sha256()), builtins,
@@ -93,6 +94,7 @@ def device_sources(native: bool = True) -> dict[str, str]:
     for name, modules in _FILES.items():
         chosen = (_BYTECODE_KERNELS,) if name == "kernels" and not native else modules
         trees[name] = _joined(chosen)
+    _NegationShortener().visit(trees["kernels"])
     _shorten_parameters(trees)
     renamer = _Renamer(_short_names(trees), *_own_names(trees))
     return {name: ast.unparse(renamer.visit(tree)) + "\n" for name, tree in trees.items()}
@@ -141,6 +143,10 @@ def _joined(modules: tuple[str, ...]) -> ast.Module:
         if not isinstance(statement, (ast.Import, ast.ImportFrom))
         or any((alias.asname or alias.name) in used for alias in statement.names)
     ]
+    ours = [item for item in kept_body if isinstance(item, ast.ImportFrom) and item.module == "thimble"]
+    for other in ours[1:]:
+        ours[0].names += other.names
+        kept_body.remove(other)
     return ast.Module(kept_body, [])
 
 
@@ -157,8 +163,6 @@ def _for_board(statement: ast.stmt, modules: tuple[str, ...]) -> list[ast.stmt]:
         if statement.module.partition(".")[2] in modules:
             return []
         return [ast.ImportFrom("thimble", statement.names, 0)]
-    if isinstance(statement, ast.ImportFrom) and statement.module == "thimble" and len(statement.names) > 1:
-        return [ast.ImportFrom("thimble", [alias], 0) for alias in statement.names]
     return [statement]
 
 
@@ -211,18 +215,48 @@ def _own_names(trees: dict[str, ast.Module]) -> tuple[set[str], set[str]]:
 
 
 def _short_names(trees: dict[str, ast.Module]) -> dict[str, str]:
-    """A short name for each own name; nothing else has it, wherever it stands."""
-    own = set.union(*_own_names(trees))
+    """A short name for each own name. Globals have names of their own; an attribute may have the name of
+    anything but an attribute that the same objects have."""
+    global_names, attributes = _own_names(trees)
     identifiers = {node.id for node in _nodes(trees) if isinstance(node, ast.Name)}
-    identifiers.update(node.arg for node in _nodes(trees) if isinstance(node, ast.arg))
-    attributes = {node.attr for node in _nodes(trees) if isinstance(node, ast.Attribute)}
-    taken = identifiers | attributes | PUBLIC_NAMES
+    parameters = [node.arg for node in _nodes(trees) if isinstance(node, ast.arg)]
+    identifiers.update(parameters)
+    uses = Counter(node.attr for node in _nodes(trees) if isinstance(node, ast.Attribute))
     # Names that the largest file holds anyway come first: another use of them costs nothing.
     mentioned = {node.attr for node in ast.walk(trees["__init__"]) if isinstance(node, ast.Attribute)}
-    free = sorted(mentioned - own - identifiers - PUBLIC_NAMES - _EXCEPTION_NAMES - set(dir(builtins)))
-    letters = [name for name in string.ascii_letters if name not in taken]
-    pairs = ("".join(pair) for pair in itertools.product(string.ascii_lowercase, string.digits))
-    return dict(zip(sorted(own), itertools.chain(free, letters, pairs), strict=False))
+    defined = set.union(*_attributes_by_class(trees).values())
+    free = sorted(mentioned - attributes - defined - PUBLIC_NAMES - _EXCEPTION_NAMES)
+    others = [name for name in string.ascii_uppercase if name not in identifiers | set(uses)]
+    others += ["".join(pair) for pair in itertools.product(string.ascii_lowercase, string.digits)]
+    for_globals = [name for name in free + others if name not in identifiers | set(dir(builtins))]
+    names = dict(zip(sorted(global_names), for_globals, strict=False))
+    letters = sorted({name for name in parameters if len(name) == 1} - defined)
+    pool = list(dict.fromkeys(["self", *letters, *free, *others]))
+    classes = list(_attributes_by_class(trees).values())
+    for name in sorted(attributes - global_names, key=lambda name: (-uses[name], name)):
+        rivals = set().union(*(own for own in classes if name in own))
+        taken = {names.get(rival, rival) for rival in rivals}
+        names[name] = next(short for short in pool if short not in taken)
+    return names
+
+
+def _attributes_by_class(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """What objects of each class have: methods, and all that anything assigns to a `self`. What is assigned
+    to other objects alone may belong to every class."""
+    found: dict[str, set[str]] = {"": set()}
+    stored: set[str] = set()
+    for node in _nodes(trees):
+        if isinstance(node, ast.ClassDef):
+            own = found.setdefault(node.name, set())
+            for part in ast.walk(node):
+                if isinstance(part, ast.FunctionDef):
+                    own.add(part.name)
+                elif isinstance(part, ast.Attribute) and ast.unparse(part.value) == "self":
+                    own.add(part.attr)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            stored.add(node.attr)
+    unknown = stored.difference(*found.values())
+    return {name: own | unknown for name, own in found.items()}
 
 
 class _Renamer(ast.NodeTransformer):
@@ -263,8 +297,15 @@ class _Renamer(ast.NodeTransformer):
 def _shorten_parameters(trees: dict[str, ast.Module]) -> None:
     """Give each function the same short parameter names, as MicroPython keeps them for calls by name."""
     by_name = {node.arg for node in _nodes(trees) if isinstance(node, ast.keyword)}
+    constructors = [
+        part
+        for node in _nodes(trees)
+        if isinstance(node, ast.ClassDef) and node.name in PUBLIC_NAMES
+        for part in node.body
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__"
+    ]
     for function in [node for node in _nodes(trees) if isinstance(node, ast.FunctionDef)]:
-        if function.name in _PUBLIC_FUNCTIONS:
+        if function.name in _PUBLIC_FUNCTIONS or function in constructors:
             continue
         given = [argument.arg for argument in function.args.args]
         used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)} | set(given)
@@ -274,6 +315,18 @@ def _shorten_parameters(trees: dict[str, ast.Module]) -> None:
             if name != "self" and len(name) > 1 and name not in by_name:
                 names[name] = next(free)
         _ParameterRenamer(names).visit(function)
+
+
+class _NegationShortener(ast.NodeTransformer):
+    """`0 - x` becomes `-x`: mpy-cross makes less code of it. The sources cannot say so, as older
+    interpreters that compile viper themselves get it wrong."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        is_negation = isinstance(node.left, ast.Constant) and node.left.value == 0
+        if is_negation and isinstance(node.op, ast.Sub):
+            return ast.UnaryOp(ast.USub(), node.right)
+        return node
 
 
 class _ParameterRenamer(ast.NodeTransformer):

@@ -137,4 +137,4 @@ def test_shim_kernels_are_strict_on_cpython() -> None:
 
     parameters = array("i", [0] * 32)
     with pytest.raises(IndexError):
-        kernels.convolve(b"", b"", bytearray(0), array("i", [*parameters[:21], 1, 1, *parameters[23:]]), 0)
+        kernels.convolve(b"", array("i", [*parameters[:21], 1, 1, *parameters[23:]]), b"", bytearray(0), 0)

@@ -12,7 +12,7 @@ from array import array
 from micropython import const
 
 from thimble.errors import ThimbleError
-from thimble.loader import Operator, Program, Source
+from thimble.loader import Operator, Program, Source, refuse
 from thimble.streams import Stream, row_bytes, stream_bytes
 
 try:
@@ -255,7 +255,7 @@ class _Weighted:
         """The next channel of a convolution from buffer to buffer."""
         bias, _ = self.next()
         stream = self.stream
-        stream.kernels.convolve(stream.buffer, x, out, self.p, bias)
+        stream.kernels.convolve(stream.buffer, self.p, x, out, bias)
 
 
 def uses_pairs(operator, f):
@@ -279,7 +279,7 @@ class Network:
         except Exception as error:
             source.close()
             if isinstance(error, MemoryError):
-                raise ThimbleError(_ERROR_OUT_OF_MEMORY, "heap")
+                raise ThimbleError(_ERROR_OUT_OF_MEMORY)
             raise
         finally:
             gc.threshold(threshold)
@@ -321,7 +321,7 @@ class Network:
             operator = self._operator(index)
             if not head:
                 own = end = 0
-            own += self._kernel_bytes(operator, head)
+            own += self._kernel_bytes(operator)
             if operator.is_weighted():
                 f = program.fields(operator.constants[0] - 1)
                 wide, narrow = stream_bytes(f)
@@ -383,7 +383,7 @@ class Network:
         )
         return h, w
 
-    def _kernel_bytes(self, operator, is_tail):
+    def _kernel_bytes(self, operator):
         """Scratch for planes and bands; model_packager.passes.kernel_scratch has the same formulas."""
         kind = operator.kind
         schedule = operator.schedule
@@ -419,14 +419,12 @@ class Network:
         Raises ThimbleError: bad_input, or bad_stream when weights do not decode.
         """
         inputs = x if isinstance(x, (list, tuple)) else [x]
-        if len(inputs) != len(self.inputs):
-            raise ThimbleError(_ERROR_BAD_INPUT, "%d inputs" % len(inputs))
+        refuse(len(inputs) != len(self.inputs), _ERROR_BAD_INPUT, len(inputs), "inputs")
         for index, view in enumerate(self.inputs):
             given = memoryview(inputs[index])
             if hasattr(given, "cast"):
                 given = given.cast("B")  # the host's arrays have shapes and formats
-            if len(given) != len(view):
-                raise ThimbleError(_ERROR_BAD_INPUT, "input %d: %d bytes" % (index, len(given)))
+            refuse(len(given) != len(view), _ERROR_BAD_INPUT, index, "input")
             view[:] = given
         self.invoke()
         return self.outputs if len(self.outputs) > 1 else self.outputs[0]
@@ -474,7 +472,7 @@ class Network:
                 p.append(value)
         arena = self.arena
         x = arena if x is None else x
-        return self.kernels.walk(arena if out is None else out, x, x if table is None else table, p, mode)
+        return self.kernels.walk(p, 0, mode, x, x if table is None else table, arena if out is None else out)
 
     def _copy(self, target, start, count, mask=0, out=None, x=None, step=1):
         self._walk(target, start, (1, 1, 1, count), _DENSE, (0, 0, 0, step), 1, mask, out, x)
@@ -581,7 +579,7 @@ class Network:
         p[_A_X2] = x2
         p[_A_COUNT] = count
         arena = self.arena
-        self.kernels.arithmetic(arena, first or arena, second or arena, p)
+        self.kernels.arithmetic(p, 0, first or arena, second or arena, arena)
 
     @staticmethod
     def _sum_parameters(kind, p):
@@ -658,7 +656,7 @@ class Network:
                 rest //= kept[axis]
             total = self._walk(0, start, counts, strides, strides, 0) - zero
             p[_P_OUT] = out[0] + index
-            self.kernels.convolve(self.arena, self.arena, self.arena, p, total)
+            self.kernels.convolve(self.arena, p, self.arena, self.arena, total)
 
     def _softmax(self, a, x, out):
         """Over the last axis; reference/softmax.h with gemmlowp's fixed-point exponential and reciprocal."""
@@ -720,7 +718,7 @@ class Network:
                 bias = self.kernels.dot_pairs(
                     stream.buffer, arena, stream.buffer, p, stream.state, bias, count
                 )
-            self.kernels.convolve(stream.buffer, arena, arena, p, bias)
+            self.kernels.convolve(stream.buffer, p, arena, arena, bias)
 
     def _convolution(self, work, operator, x, out):
         work.geometry(x, out)

@@ -2,7 +2,8 @@
 
 The interpreter and the streams call these functions; they have checked every range before. Activations
 are *offset binary* here: the arena holds q + 128 as an unsigned byte, since viper reads bytes unsigned;
-weights are two's complement bytes, so that raw rows are used in place. All integers fit 32 bits at every
+weights are two's complement bytes, so that raw rows are used in place. Tests of `x - 3` for
+zero stand for `x == 3`: compared numbers take more code. All integers fit 32 bits at every
 step: no constant and no intermediate value relies on the 64-bit words of a PC. Parameters come in an array of
 non-negative ints (`ptr32` reads negative ones differently on 32 and 64 bits); the indexes below are the
 fields of that array, and the modules that fill it repeat the ones they use (tests/test_firmware_sources.py
@@ -99,7 +100,7 @@ _S_FORM = const(28)  # 1: pairs
 
 
 @micropython.viper
-def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
+def convolve(w: ptr8, p: ptr32, x: ptr8, out: ptr8, bias: int):
     """One output channel at every position of rows y_start to y_stop.
 
     out = clamp(out_zero + requantise(bias + sum((x - zero) * w))). The kernel cells of one row that lie in
@@ -108,18 +109,15 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
     row = int(w) + p[_P_ROW]
     image = int(x) + p[_P_X]
     zero = p[_P_ZERO]
-    depth = p[_P_DEPTH]
     kernel_w = p[_P_KERNEL_W]
-    in_h = p[_P_IN_H]
-    in_w = p[_P_IN_W]
     reach_h = (p[_P_KERNEL_H] - 1) * p[_P_DILATION_H]
     reach_w = (kernel_w - 1) * p[_P_DILATION_W]
     joined = 0
-    if depth == p[_P_PIXEL] and p[_P_DILATION_W] == 1:
+    if not p[_P_DEPTH] - p[_P_PIXEL] and not p[_P_DILATION_W] - 1:
         joined = 1
     interior = bias
     if zero:
-        stop = row + p[_P_KERNEL_H] * kernel_w * depth
+        stop = row + p[_P_KERNEL_H] * kernel_w * p[_P_DEPTH]
         w = ptr8(row)
         while int(w) < stop:
             interior -= ((w[0] ^ 128) - 128) * zero
@@ -133,7 +131,7 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
         while column:
             # At the border, where the sum over the whole row does not hold, the zero point is taken off each
             # input.
-            border = top | left | (in_h - 1 - reach_h - top) | (in_w - 1 - reach_w - left)
+            border = top | left | (p[_P_IN_H] - 1 - reach_h - top) | (p[_P_IN_W] - 1 - reach_w - left)
             acc = bias
             if border >= 0:
                 acc = interior
@@ -144,24 +142,24 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
             cell = row
             ky = p[_P_KERNEL_H]
             while ky:
-                if (iy | (in_h - 1 - iy)) >= 0:
+                if (iy | (p[_P_IN_H] - 1 - iy)) >= 0:
                     kx = 0
                     run = 1
                     if joined:
                         if left < 0:
                             kx = 0 - left
                         run = kernel_w - kx
-                        if left + kernel_w > in_w:
-                            run = in_w - left - kx
+                        if left + kernel_w > p[_P_IN_W]:
+                            run = p[_P_IN_W] - left - kx
                         if run < 1:
                             kx = kernel_w
                     while kx < kernel_w:
                         ix = left + kx * p[_P_DILATION_W]
-                        if (ix | (in_w - 1 - ix)) >= 0:
-                            w = ptr8(cell + kx * depth)
-                            x = ptr8(image + (iy * in_w + ix) * p[_P_PIXEL])
-                            stop = int(w) + run * depth
-                            if border == 0:
+                        if (ix | (p[_P_IN_W] - 1 - ix)) >= 0:
+                            w = ptr8(cell + kx * p[_P_DEPTH])
+                            x = ptr8(image + (iy * p[_P_IN_W] + ix) * p[_P_PIXEL])
+                            stop = int(w) + run * p[_P_DEPTH]
+                            if not border:
                                 stop -= 3
                                 while int(w) < stop:
                                     acc = ((w[0] ^ 128) - 128) * x[0] + acc
@@ -176,7 +174,7 @@ def convolve(w: ptr8, x: ptr8, out: ptr8, p: ptr32, bias: int):
                                 w = ptr8(int(w) + 1)
                                 x = ptr8(int(x) + 1)
                         kx += run
-                cell += kernel_w * depth
+                cell += kernel_w * p[_P_DEPTH]
                 iy += p[_P_DILATION_H]
                 ky -= 1
             right = 32 - p[_P_SHIFT]
@@ -220,16 +218,18 @@ def dot_pairs(weights: ptr8, x: ptr8, scratch: ptr8, p: ptr32, s: ptr32, bias: i
     x = ptr8(int(x) + p[_P_X])
     weights = ptr8(int(weights) + s[_S_ROW])
     positions = ptr16(int(scratch) + s[_S_PAIRS])
-    index = 0
-    while index < count:
-        bias += ((weights[index] ^ 128) - 128) * (x[positions[index]] - zero)
-        index += 1
+    while count:
+        count -= 1
+        bias += ((weights[count] ^ 128) - 128) * (x[positions[count]] - zero)
     return bias
 
 
 @micropython.viper
-def arithmetic(out: ptr8, x1: ptr8, x2: ptr8, p: ptr32):
-    """count elements of ADD, SUB, MUL, MAXIMUM or MINIMUM, each operand with a stride of its own."""
+def arithmetic(p: ptr32, acc: int, x1: ptr8, x2: ptr8, out: ptr8):
+    """count elements of ADD, SUB, MUL, MAXIMUM or MINIMUM, each operand with a stride of its own.
+
+    `acc` is an argument only to have a register.
+    """
     x1 = ptr8(int(x1) + p[_A_X1])
     x2 = ptr8(int(x2) + p[_A_X2])
     out = ptr8(int(out) + p[_A_OUT])
@@ -242,11 +242,11 @@ def arithmetic(out: ptr8, x1: ptr8, x2: ptr8, p: ptr32):
         k = _A_SCALES
         if mode > 1:
             k = _A_SCALES + 4
-            if mode == 2:
+            if not mode - 2:
                 acc *= second
             else:
                 k = _A_SCALES + 6
-                if mode == 3 and second > acc or mode == 4 and second < acc:
+                if not mode - 3 and second > acc or not mode - 4 and second < acc:
                     acc = second
         else:
             acc <<= p[_A_LEFT_SHIFT]
@@ -267,10 +267,10 @@ def arithmetic(out: ptr8, x1: ptr8, x2: ptr8, p: ptr32):
             if right > 0:
                 acc = (((acc + (acc >> 31)) >> (right - 1)) + 1) >> 1
             k += 2
-            if k == _A_SCALES + 2:
+            if not k - (_A_SCALES + 2):
                 total = acc
                 acc = second << p[_A_LEFT_SHIFT]
-            elif k == _A_SCALES + 4:
+            elif not k - (_A_SCALES + 4):
                 if mode:
                     acc = 0 - acc
                 acc += total
@@ -287,16 +287,22 @@ def arithmetic(out: ptr8, x1: ptr8, x2: ptr8, p: ptr32):
 
 
 @micropython.viper
-def walk(out: ptr8, x: ptr8, table: ptr8, p: ptr32, mode: int) -> int:
-    """A four-dimensional strided walk. Mode 0: the sum of x; 1: out = x ^ mask; 2: out = table[x] ^ mask."""
+def walk(p: ptr32, value: int, mode: int, x: ptr8, table: ptr8, out: ptr8) -> int:
+    """A four-dimensional strided walk. Mode 0: the sum of x; 1: out = x ^ mask; 2: out = table[x] ^ mask.
+
+    `value` is an argument only to have a register.
+    """
     total = 0
     table = ptr8(int(table) + p[_W_TABLE])
-    n0 = 0
-    while n0 < p[_W_COUNTS]:
-        n1 = 0
-        while n1 < p[_W_COUNTS + 1]:
-            n2 = 0
-            while n2 < p[_W_COUNTS + 2]:
+    n0 = p[_W_COUNTS]
+    while n0:
+        n0 -= 1
+        n1 = p[_W_COUNTS + 1]
+        while n1:
+            n1 -= 1
+            n2 = p[_W_COUNTS + 2]
+            while n2:
+                n2 -= 1
                 source = n0 * p[_W_X_STRIDES] + n1 * p[_W_X_STRIDES + 1] + n2 * p[_W_X_STRIDES + 2]
                 target = n0 * p[_W_OUT_STRIDES] + n1 * p[_W_OUT_STRIDES + 1] + n2 * p[_W_OUT_STRIDES + 2]
                 a = ptr8(int(x) + (p[_W_X] + source))
@@ -305,24 +311,21 @@ def walk(out: ptr8, x: ptr8, table: ptr8, p: ptr32, mode: int) -> int:
                 while count:
                     value = a[0]
                     if mode:
-                        if mode == 2:
+                        if not mode - 2:
                             value = table[value]
                         o[0] = value ^ p[_W_MASK]
                         o = ptr8(int(o) + p[_W_OUT_STRIDES + 3])
                     total += value
                     a = ptr8(int(a) + p[_W_X_STRIDES + 3])
                     count -= 1
-                n2 += 1
-            n1 += 1
-        n0 += 1
     return total
 
 
 @micropython.viper
-def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> int:
-    """The next row of a stream: 1 done, 0 the buffer needs bytes, -1 bad stream.
+def decode(s: ptr32, index: int, source: ptr8, scratch: ptr8, entries: ptr8) -> int:
+    """The next row of a stream: 0 done, 1 the buffer needs bytes, -1 bad stream.
 
-    `entries` is the value map's table; `bits` is an argument only to have a register. After 0 the call is
+    `entries` is the value map's table; `index` is an argument only to have a register. After 1 the call is
     repeated: all progress is in the state. Every turn of the loop reads one symbol, or raw bits of one; the
     *stage* says which: -1 the flag of a bitmap, 0 a gap, 1 a value. Layout BITS is read as values of one bit,
     the plane of signs after the plane of non-zeros.
@@ -331,9 +334,6 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
     position = s[_S_POSITION]
     held = s[_S_HELD]
     column = s[_S_COLUMN]
-    cols = s[_S_COLS]
-    layout = s[_S_LAYOUT]
-    coder = s[_S_CODER]
     stage = s[_S_STAGE] - 1
     row = ptr8(int(scratch) + s[_S_ROW])
     index = s[_S_CLEAR]
@@ -343,21 +343,21 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
     s[_S_CLEAR] = 0
     value = 0
     extra = 0
-    result = 1
-    while result == 1:
-        if extra == 0:
-            if layout == 1:
-                if stage == 0:
-                    if s[_S_ENTRIES] == 0:
+    result = 0
+    while not result:
+        if not extra:
+            if not s[_S_LAYOUT] - 1:
+                if not stage:
+                    if not s[_S_ENTRIES]:
                         break
-                elif s[_S_NEXT] >= cols:
+                elif s[_S_NEXT] >= s[_S_COLS]:
                     break
             elif column == s[_S_END]:
                 break
             if position > s[_S_SAFE]:
-                result = 0
+                result = 1
                 break
-        if coder == 3:
+        if not s[_S_CODER] - 3:
             chances = ptr16(int(scratch) + s[_S_VALUE_TABLE])
             base = 1 << s[_S_VALUE_BITS]
             context = base + 1
@@ -365,15 +365,15 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
             if stage:
                 depth = s[_S_VALUE_BITS]
                 context = 1
-                if layout != 1:
+                if s[_S_LAYOUT] - 1:
                     # of both neighbours the signs (zero 0, positive 1, negative 2); for a flag, whether they
                     # are 0
                     index = column - 1
-                    value = row[index + (cols & (index >> 31))]
+                    value = row[index + (s[_S_COLS] & (index >> 31))]
                     index = 0
                     if s[_S_GAP_BITS] > 7:
                         index = column - (s[_S_GAP_BITS] >> 3)
-                        index = row[index + (cols & (index >> 31))]
+                        index = row[index + (s[_S_COLS] & (index >> 31))]
                     context = base + 9 + (((value + 255) >> 8) << 1) + ((index + 255) >> 8)
                     if stage < 0:
                         depth = 1
@@ -408,9 +408,9 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
                     position += 1
                 depth -= 1
                 context = base + node
-                if top == 1:
+                if not top - 1:
                     context = 0
-                elif depth + stage == 0:
+                elif not depth + stage:
                     # the class of a gap is known: its mantissa, the first bit by its chance, the others even
                     depth = node - 32
                     top = 1
@@ -433,18 +433,18 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
                 value |= (bits & ((1 << length) - 1)) << index
                 index += length
                 extra -= length
-            elif coder == 0 or stage < 0:
+            elif not s[_S_CODER] or stage < 0:
                 length = s[_S_GAP_BITS - stage]
                 value = bits & ((1 << length) - 1)
             else:
-                table = ptr8(int(scratch) + s[_S_GAP_TABLE + stage])
-                index = bits & 63
-                if coder == 2:
-                    length = table[index]
+                index = int(scratch) + s[_S_GAP_TABLE + stage]
+                if not s[_S_CODER] - 2:
+                    table = ptr8(index)
+                    length = table[bits & 63]
                     index = 0
                     value = length >> 3
                     length &= 7
-                    if stage == 0:
+                    if not stage:
                         extra = value
                         value = 1
                     elif value > 15:
@@ -452,11 +452,11 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
                         value = 4 + (value & 3)
                     value <<= extra
                 else:
-                    index <<= 1
-                    length = table[index] | (table[index + 1] << 8)
+                    chances = ptr16(index)
+                    length = chances[bits & 63]
                     value = length >> 4
                     length &= 15
-                    if length == 0:
+                    if not length:
                         # a longer code, bit by bit: the counts of each length follow the table
                         code = 0
                         count = 0
@@ -465,13 +465,13 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
                             index += count
                             code = ((code - count) << 1) | ((bits >> length) & 1)
                             length += 1
-                            count = table[126 + (length << 1)] | (table[127 + (length << 1)] << 8)
+                            count = chances[63 + length]
                         if code < count:
                             table = ptr8(int(scratch) + s[_S_SYMBOLS + stage])
                             value = table[index + code]
                         else:
                             length = 0
-                if length == 0:
+                if not length:
                     result = -1
                     break
             bits >>= length
@@ -480,13 +480,13 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
                 continue
         if stage < 0:
             stage = 1
-            if value == 0:
+            if not value:
                 row[column] = 0
                 column += 1
                 stage = -1
-        elif stage == 0:
+        elif not stage:
             stage = 1
-            if coder == 2:
+            if not s[_S_CODER] - 2:
                 value -= 1
             s[_S_NEXT] = s[_S_NEXT] + value
         elif value >= s[_S_VALUE_COUNT]:
@@ -494,19 +494,19 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
         else:
             code = value
             index = s[_S_MAP]
-            if index == 0:
+            if not index:
                 if column >= s[_S_WORDS]:
                     value <<= 1
                 value = entries[value]
-            elif index == 2:
+            elif not index - 2:
                 value = (value >> 1) ^ (0 - (value & 1))
             else:
                 index = value & (1 << (s[_S_VALUE_BITS] - 1))
                 value |= 0 - index
-                if coder == 3 and index:
+                if not s[_S_CODER] - 3 and index:
                     value = -1 - index - value
             value &= 255
-            if layout == 1:
+            if not s[_S_LAYOUT] - 1:
                 index = s[_S_NEXT]
                 s[_S_NEXT] = index + 1
                 s[_S_ENTRIES] = s[_S_ENTRIES] - 1
@@ -525,23 +525,23 @@ def decode(s: ptr32, bits: int, source: ptr8, scratch: ptr8, entries: ptr8) -> i
             else:
                 index = column
                 column += 1
-                if layout == 2:
+                if not s[_S_LAYOUT] - 2:
                     stage = -1
                 if index >= s[_S_WORDS]:
                     # the plane of signs: only ones count, and not where the weight is zero
                     index -= s[_S_WORDS]
-                    if code == 0:
+                    if not code:
                         continue
-                    if index < cols and row[index] == 0:
-                        index = cols
-                if index < cols:
+                    if index < s[_S_COLS] and not row[index]:
+                        index = s[_S_COLS]
+                if index < s[_S_COLS]:
                     row[index] = value
                 elif code:
                     result = -1
-    if result == 1:
+    if not result:
         column = 0
-        if layout == 1 and stage:
-            s[_S_NEXT] = s[_S_NEXT] - cols
+        if not s[_S_LAYOUT] - 1 and stage:
+            s[_S_NEXT] = s[_S_NEXT] - s[_S_COLS]
     s[_S_POSITION] = position
     s[_S_BITS] = bits
     s[_S_HELD] = held

@@ -95,7 +95,7 @@ def _clamped(value, p, at):
     return min(max(value, p[at]), p[at + 1])
 
 
-def convolve(w, x, out, p, bias):
+def convolve(w, p, x, out, bias):
     depth = p[_P_DEPTH]
     for y in range(p[_P_Y_START], p[_P_Y_STOP]):
         for column in range(p[_P_OUT_W]):
@@ -127,7 +127,7 @@ def dot_pairs(weights, x, scratch, p, s, bias, count):
     return bias
 
 
-def arithmetic(out, x1, x2, p):
+def arithmetic(p, acc, x1, x2, out):
     mode = p[_A_MODE]
     scales = [(p[at], p[at + 1]) for at in (3, 5, 7)]
     for index in range(p[_A_COUNT]):
@@ -144,7 +144,7 @@ def arithmetic(out, x1, x2, p):
         out[p[_A_OUT] + index * p[_A_OUT_STRIDE]] = _clamped(first + p[_A_OUT_ZERO], p, _A_LOW)
 
 
-def walk(out, x, table, p, mode):
+def walk(p, value, mode, x, table, out):
     total = 0
     for n0 in range(p[_W_COUNTS]):
         for n1 in range(p[_W_COUNTS + 1]):
@@ -289,7 +289,7 @@ def _weight(s, entries, value):
     return (half - 1 - value if s[_S_CODER] == 3 and half else value - 2 * half) & 255
 
 
-def decode(s, bits, source, scratch, entries):
+def decode(s, index, source, scratch, entries):
     layout = s[_S_LAYOUT]
     cols = s[_S_COLS]
     words = s[_S_WORDS]
@@ -309,7 +309,7 @@ def decode(s, bits, source, scratch, entries):
         elif column == s[_S_END]:
             break
         if s[_S_POSITION] > s[_S_SAFE]:
-            return 0
+            return 1
         value = _symbol(source, scratch, s, stage)
         if value < 0:
             return -1
@@ -353,4 +353,4 @@ def decode(s, bits, source, scratch, entries):
                 continue
             scratch[at] = _weight(s, entries, value << signs)
     s[_S_COLUMN] = 0
-    return 1
+    return 0

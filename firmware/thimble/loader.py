@@ -263,12 +263,12 @@ class Program:
             flags,
             sections,
             file_bytes,
-            features,
-            operators,
-            arena,
-            scratch,
-            model,
-            number,
+            self.features,
+            self._operators_used,
+            self.arena_bytes,
+            self.scratch_bytes,
+            self.model_id,
+            self.model_version,
             crc,
         ) = struct.unpack(_HEADER_FORMAT, head)
         refuse(magic != _MAGIC, _ERROR_BAD_MAGIC, 0)
@@ -283,12 +283,6 @@ class Program:
         refuse(self._table_end > self._body_end, _ERROR_TRUNCATED, 40)
         found = source.crc32(_HEADER_BYTES, self._table_end, source.crc32(0, _HEADER_HEADER_CRC32_OFFSET))
         refuse(found != crc, _ERROR_BAD_HEADER_CRC, 36)
-        self.features = features
-        self._operators_used = operators
-        self.arena_bytes = arena
-        self.scratch_bytes = scratch
-        self.model_id = model
-        self.model_version = number
 
     def _sections(self):
         source = self.source
@@ -445,7 +439,7 @@ class Program:
         kind = self.u()
         self.refuse(kind > _CONSTANT_REQUANT, _ERROR_BAD_CONSTANT)
         fields = [kind]
-        for _ in range((12, 4, 4)[kind]):
+        for _ in range(b"\x0c\4\4"[kind]):
             fields.append(self.u())
         if kind == _CONSTANT_REQUANT:
             fields.append(self.s())
@@ -471,7 +465,7 @@ class Program:
             else:
                 # `bits` is the form here
                 packed = bits == _REQUANT_FORM_PACKED
-                wrong = bits > _REQUANT_FORM_POWER_OF_TWO or size != (4, 5, 1)[bits] * count
+                wrong = bits > _REQUANT_FORM_POWER_OF_TWO or size != b"\4\5\1"[bits] * count
                 wrong = wrong or not (_SHIFT_MIN <= fields[5] <= _SHIFT_MAX - 3 if packed else fields[5] == 0)
                 aligned = bits != _REQUANT_FORM_POWER_OF_TWO
             self.refuse(wrong, _ERROR_BAD_CONSTANT)
@@ -509,11 +503,12 @@ class Program:
             tensor = self.u()
             flags = self.u()
             zero_point = self.s()
-            self.byte(), self.byte(), self.byte(), self.byte()
+            for _ in range(4):
+                self.byte()
             scale = struct.unpack("<f", self.code[self.at - 4 : self.at])[0]
             self.refuse(tensor >= len(self.tensors) // _T_SIZE, _ERROR_BAD_PORT)
             self.refuse(flags & ~_PORT_FLAG_FLOAT, _ERROR_RESERVED_BITS)
-            self.refuse(not -128 <= zero_point <= 127 or not 0 < scale < float("inf"), _ERROR_BAD_PORT)
+            self.refuse(not -128 <= zero_point <= 127 or not scale > 0 or scale * 0 != 0, _ERROR_BAD_PORT)
             for port in ports:
                 self.refuse(port[0] == tensor, _ERROR_BAD_PORT)
             ports.append((tensor, flags, zero_point, scale))

@@ -334,7 +334,7 @@ class Server:
             self._close_model()  # both at once may not fit into the heap
             model = load(self._new_path)
             model.close()
-            _require(model.sha256 == sha256, _ERROR_BAD_HASH, "not the one announced")
+            _require(model.sha256 == sha256, _ERROR_BAD_HASH, "announced")
             model = None
             os.rename(self._new_path, self._path)
         finally:
@@ -342,10 +342,6 @@ class Server:
             self._load_stored()
         self._running()
         return struct.pack(_COMMIT_REPLY_FORMAT, ticks_diff(ticks_us(), started))
-
-    def _abort(self):
-        self._forget_transfer()
-        return b""
 
     def _forget_transfer(self):
         if self._file:
@@ -356,7 +352,8 @@ class Server:
         try:
             os.remove(self._new_path)
         except OSError:
-            return  # there is none: nothing was being transferred, or it has become the model
+            return b""  # there is none: nothing was being transferred, or it has become the model
+        return b""
 
     def _load_stored(self):
         self._close_model()
@@ -463,7 +460,7 @@ _ACTIONS = {
     _MESSAGE_BEGIN: (Server._begin, _BEGIN_REQUEST_FORMAT, 3, True),
     _MESSAGE_DATA: (Server._data, _DATA_REQUEST_FORMAT, 1, True),
     _MESSAGE_COMMIT: (Server._commit, _COMMIT_REQUEST_FORMAT, 0, False),
-    _MESSAGE_ABORT: (Server._abort, "<", 0, False),
+    _MESSAGE_ABORT: (Server._forget_transfer, "<", 0, False),
     _MESSAGE_INFO: (Server._info, "<", 0, False),
     _MESSAGE_SET_INPUT: (Server._set_input, _SET_INPUT_REQUEST_FORMAT, 2, True),
     _MESSAGE_RUN: (Server._run, _RUN_REQUEST_FORMAT, 0, False),

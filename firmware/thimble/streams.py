@@ -105,7 +105,7 @@ def check_stream(f):
     coder = f[_F_CODER]
     kind = f[_F_MAP]
     if layout > _LAYOUT_BITS or coder > _CODER_RANGE or kind > _MAP_BINARY:
-        raise ThimbleError(_ERROR_BAD_CONSTANT, "encoding")
+        raise ThimbleError(_ERROR_BAD_CONSTANT, "fields")
     sparse = layout == _LAYOUT_SPARSE
     if cols > (_MAX_SPARSE_ROW_LENGTH if sparse else _MAX_ROW_LENGTH) or rows * cols > _MAX_WEIGHTS:
         raise ThimbleError(_ERROR_LIMIT_EXCEEDED, "weights")
@@ -116,7 +116,8 @@ def check_stream(f):
     elif coder == _CODER_RANGE:
         low, high = 1, 8
     elif coder == _CODER_FIXED:
-        low, high = ((2, 8), (1, 8), (2, 2), (4, 4), (1, 8))[kind]
+        low = b"\2\1\2\4\1"[kind]
+        high = b"\x08\x08\2\4\x08"[kind]
     good = low <= f[_F_VALUE_BITS] <= high
     gaps = f[_F_GAP_BITS]
     if coder == _CODER_RANGE:
@@ -129,7 +130,7 @@ def check_stream(f):
     if not by_map:
         low, high = 1, 256
     elif coder in (_CODER_HUFFMAN, _CODER_CLASS):
-        low, high = 1, {_MAP_TERNARY: 3, _MAP_LOG2: 16}.get(kind, 256)
+        low, high = 1, 3 if kind == _MAP_TERNARY else 16 if kind == _MAP_LOG2 else 256
     entries = f[_F_ENTRIES]
     good = good and low <= f[_F_VALUE_COUNT] <= high and rows and cols
     if sparse:
@@ -172,7 +173,7 @@ def stream_bytes(f):
 
 def _chances(f):
     """Probabilities of a RANGE stream: the value tree, then what its layout adds."""
-    return (1 << f[_F_VALUE_BITS]) + (9, 64, 13)[f[_F_LAYOUT]]
+    return (1 << f[_F_VALUE_BITS]) + b"\x09\x40\x0d"[f[_F_LAYOUT]]
 
 
 def row_bytes(f, in_file, pairs):
@@ -236,7 +237,7 @@ class Stream:
         if layout == _LAYOUT_BITS:
             if f[_F_MAP] == _MAP_TERNARY:
                 if self._end - at < 2 or any(self._source.read(at, 2)):
-                    _bad("padding of the magnitudes")
+                    _bad("magnitudes")
                 at += 2
         elif coder == _CODER_RANGE:
             s[_S_VALUE_TABLE] = wide
@@ -249,7 +250,7 @@ class Stream:
                     count = self._byte(at)
                     at += 1
                     if not 1 <= count <= (_CLASS_MAX_TOKENS if stage else _CLASS_GAP_MAX + 1):
-                        _bad("token count")
+                        _bad("code lengths")
                     at = self._table(at, count, narrow, -1)
                 else:
                     count = f[_F_VALUE_COUNT] if stage else 1 << f[_F_GAP_BITS]
@@ -260,13 +261,13 @@ class Stream:
                     wide += _HUFFMAN_TABLE_BYTES
         self._start = at
         if self._raw and self._end - at != f[_F_ROWS] * cols:
-            _bad("length of the payload")
+            _bad("payload")
         self.rewind()
         return wide, narrow
 
     def _byte(self, at):
         if at >= self._end:
-            _bad("end of the payload")
+            _bad("payload")
         return self._source.read(at, 1)[0]
 
     def _open_values(self, f, at):
@@ -278,7 +279,7 @@ class Stream:
         s[_S_MAP] = 0
         if kind == _MAP_CODEBOOK:
             if self._end - at < limit:
-                _bad("codebook")
+                _bad("payload")
             self.entries = self._source.read(at, limit)
             at += limit
         elif kind == _MAP_TERNARY:
@@ -341,14 +342,14 @@ class Stream:
                 scratch[table + 126 + 2 * length] = used - before & 255
                 scratch[table + 127 + 2 * length] = used - before >> 8
             if code > 1 << length:
-                _bad("over-subscribed code lengths")
+                _bad("code lengths")
         for symbol in range(2 * stored):
             length = lengths[symbol >> 1] >> ((symbol & 1) << 2) & 15
             if length > (longest if symbol < count else 0):
-                _bad("a code length")
+                _bad("code lengths")
         # One symbol alone has a code of one bit, and leaves the other one unused.
         if code != 1 << longest and not (used == 1 and code == 1 << longest - 1):
-            _bad("incomplete code lengths")
+            _bad("code lengths")
         return at + stored
 
     def rewind(self):
@@ -358,7 +359,7 @@ class Stream:
             s[index] = 0
         self._left = self._fields[_F_ROWS]
         s[_S_ENTRIES] = self._fields[_F_ENTRIES]
-        s[_S_STAGE] = (2, 1, 0, 2)[s[_S_LAYOUT]]
+        s[_S_STAGE] = b"\2\1\0\2"[s[_S_LAYOUT]]
         s[_S_POSITION] = self._start
         s[_S_LIMIT] = self._end
         s[_S_SAFE] = _ALL
@@ -389,7 +390,7 @@ class Stream:
             code = code << 8 | (self._window[at] if at < s[_S_LIMIT] else 0)
             s[_S_POSITION] = at + 1
         if code >= 0x7FFFFFFF:
-            _bad("first bytes of the range coder")
+            _bad("payload")
         s[_S_BITS] = code
         s[_S_HELD] = 0x7FFFFFFF
 
@@ -424,16 +425,16 @@ class Stream:
             s[_S_CLEAR] = s[_S_COLS]
         while True:
             result = self.kernels.decode(s, 0, self._window, self._scratch, self.entries)
-            if result:
+            if result <= 0:
                 break
             self._fill()
         # What has been taken beyond the end: up to four zero bytes of a range coder, nothing of the others.
         spare = s[_S_LIMIT] - s[_S_POSITION]
         if s[_S_CODER] == _CODER_RANGE:
-            result = result > 0 and spare >= -4 and (self._left or spare <= 0)
+            good = not result and spare >= -4 and (self._left or spare <= 0)
         else:
             spare = spare * 8 + s[_S_HELD]
-            result = result > 0 and spare >= 0 and (self._left or (spare < 8 and not s[_S_BITS]))
-        if not result or (not self._left and (s[_S_ENTRIES] or s[_S_SAFE] != _ALL)):
-            _bad("row %d" % (self._fields[_F_ROWS] - 1 - self._left))
+            good = not result and spare >= 0 and (self._left or (spare < 8 and not s[_S_BITS]))
+        if not good or (not self._left and (s[_S_ENTRIES] or s[_S_SAFE] != _ALL)):
+            _bad("row")
         return s[_S_KEPT]

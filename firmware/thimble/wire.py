@@ -25,25 +25,27 @@ _WIRE_CRC_RESIDUE = const(558161692)
 _LINE = bytes((_WIRE_DELIMITER,))
 _RETURN = bytes((_WIRE_RETURN,))
 # The escape itself comes first: encoding must not escape what it has just inserted.
-_ESCAPED = tuple(
-    (bytes((byte,)), bytes((_WIRE_ESCAPE, byte ^ _WIRE_ESCAPE_XOR)))
-    for byte in (_WIRE_ESCAPE, _WIRE_DELIMITER, _WIRE_RETURN, _WIRE_INTERRUPT)
-)
+_ESCAPED = bytes((_WIRE_ESCAPE, _WIRE_DELIMITER, _WIRE_RETURN, _WIRE_INTERRUPT))
+
+
+def _pair(byte):
+    return bytes((byte,)), bytes((_WIRE_ESCAPE, byte ^ _WIRE_ESCAPE_XOR))
 
 
 def encode(message, sequence, payload):
     """The frame of a message, a line feed at both ends: the first one ends whatever noise came before."""
     content = bytes((message, sequence)) + payload
     content += struct.pack("<I", crc32(content))
-    for byte, escaped in _ESCAPED:
-        content = content.replace(byte, escaped)
+    for byte in _ESCAPED:
+        content = content.replace(*_pair(byte))
     return _LINE + content + _LINE
 
 
 def decode(line):
     """(message id, sequence number, payload) of what stands between two line feeds; None when damaged."""
     content = line.replace(_RETURN, b"")
-    for byte, escaped in reversed(_ESCAPED):
+    for byte in reversed(_ESCAPED):
+        byte, escaped = _pair(byte)
         content = content.replace(escaped, byte)
     if len(content) < _WIRE_OVERHEAD_BYTES or crc32(content) != _WIRE_CRC_RESIDUE:
         return None
