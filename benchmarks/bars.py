@@ -123,10 +123,10 @@ def _number(value: float | None) -> str:
 
 
 def table(bars: list[Bar]) -> str:
-    """The Markdown table of README, one row for each bar."""
+    """The Markdown table of README: a row for each measured bar, then the number of the others."""
     rows = ["| what | before | bar | aim | measured | command |", "|---|---:|---:|---:|---:|---|"]
-    for bar in bars:
-        measured = _number(bar.figure) if bar.figure is not None else "-"
+    for bar in (bar for bar in bars if bar.figure is not None):
+        measured = _number(bar.figure)
         if bar.is_met():
             measured = f"**{measured}**"
         if bar.not_met:
@@ -136,6 +136,9 @@ def table(bars: list[Bar]) -> str:
             f"| {bar.what} ({bar.unit}) | {_number(bar.before)} | {limit} | {_number(bar.aim)} | {measured} "
             f"| `{bar.command}` |"
         )
+    waiting = sum(bar.figure is None for bar in bars)
+    if waiting:
+        rows += ["", f"{waiting} more bars wait for what they measure; each entry says for what."]
     return "\n".join(rows)
 
 

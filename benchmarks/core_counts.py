@@ -10,13 +10,15 @@ because QEMU's only machine with an M0 has 16 KB of RAM.
     python benchmarks/core_counts.py --core m4 --steps     also each operator
 
 Needs arm-none-eabi-gcc with newlib and qemu-system-arm (Debian: gcc-arm-none-eabi libnewlib-arm-none-eabi
-qemu-system-arm), and the data folder: $THIMBLE_DATA, or shared/data beside the repository.
+qemu-system-arm), and the data folder: $THIMBLE_DATA, or shared/data beside the repository. With all CPUs it
+also prints the `bar NAME FIGURE` lines of the issue about the core.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")  # before NumPy is imported
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.networks import NETWORKS, source_of
+from benchmarks.ram import TFLM_ARENA_BYTES
+from model_packager import container
 from model_packager.pack import OBJECTIVES, pack
 
 CORE = Path(__file__).resolve().parent.parent / "firmware" / "core"
@@ -101,15 +105,36 @@ def count(core: str, objects: list[Path], model: Path, folder: Path) -> Count:
     return Count(*lines["golden"][:5], steps)
 
 
-def measure(core: str, folder: Path, with_steps: bool) -> int:
-    """Prints the rows of one CPU; returns the bytes of all code and constants."""
+def print_bars(counts: dict[tuple[str, str, str], Count], folder: Path, text: dict[str, int]) -> None:
+    """The bars of the C core, from the counts by (core, network, objective)."""
+    for network in NETWORKS:
+        name = network.name
+        fast, small = counts["m4", name, "speed"], counts["m4", name, "size"]
+        ram_bytes = fast.memory_bytes + fast.stack_bytes
+        print(f"bar core_m4_{name} {fast.instructions / 1e6:.3f}")
+        print(f"bar core_ram_{name} {ram_bytes / TFLM_ARENA_BYTES[name]:.3f}")
+        if name != "ad":  # whose size file has a bar per weight, and M0 none
+            print(f"bar core_m0_{name} {counts['m0', name, 'speed'].instructions / 1e6:.3f}")
+            print(f"bar core_size_ratio_{name} {small.instructions / fast.instructions:.3f}")
+    print(f"bar core_speed_bytes_vww {(folder / 'vww_speed.thimble').stat().st_size}")
+    weights = sum(
+        operator.weights.values.size
+        for operator in container.load((folder / "ad_size.thimble").read_bytes()).operators
+        if operator.weights is not None
+    )
+    print(f"bar core_ad_size_per_weight {counts['m4', 'ad', 'size'].instructions / weights:.1f}")
+    print(f"bar core_text_m4 {text['m4']}")
+
+
+def measure(core: str, folder: Path, with_steps: bool, counts: dict[tuple[str, str, str], Count]) -> int:
+    """Prints the rows of one CPU and adds to `counts`; returns the bytes of all code and constants."""
     objects = build_objects(core, folder)
     for network in NETWORKS:
         for objective in OBJECTIVES:
             model = folder / f"{network.name}_{objective}.thimble"
             if not model.exists():
                 model.write_bytes(pack(source_of(network), objective).data)
-            found = count(core, objects, model, folder)
+            found = counts[core, network.name, objective] = count(core, objects, model, folder)
             cells = (
                 core, network.name, objective, f"{model.stat().st_size:,}", f"{found.instructions / 1e6:.3f}",
                 f"{found.memory_bytes:,}", f"{found.arena_bytes:,}", f"{found.stack_bytes:,}",
@@ -126,12 +151,21 @@ def main() -> None:
     parser.add_argument("--core", choices=CPUS, action="append", help="default: all")
     parser.add_argument("--steps", action="store_true", help="print the instructions of each operator")
     arguments = parser.parse_args()
+    for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"{tool} is not installed (see --help)")
     print("| core | network | objective | file | instructions, M | memory | arena | stack | load, M |")
     print("|---|---|---|---|---|---|---|---|---|")
+    counts: dict[tuple[str, str, str], Count] = {}
     with tempfile.TemporaryDirectory() as name:
-        sizes = {core: measure(core, Path(name), arguments.steps) for core in arguments.core or CPUS}
-    for core, size in sizes.items():
-        print(f"bytes of code and constants, every operator and decoder, SHA-256 included, {core}: {size:,}")
+        folder = Path(name)
+        sizes = {core: measure(core, folder, arguments.steps, counts) for core in arguments.core or CPUS}
+        for core, size in sizes.items():
+            print(
+                f"bytes of code and constants, every operator and decoder, SHA-256 included, {core}: {size:,}"
+            )
+        if sizes.keys() == CPUS.keys():
+            print_bars(counts, folder, sizes)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,46 @@ REQUIRED = {
         *(f"pack_seconds_{network}" for network in NETWORKS),
         "vector_failures",
         "hostile_failures",
-    }
+    },
+    3: {
+        *(f"core_m4_{network}" for network in NETWORKS),
+        *(f"core_m0_{network}" for network in ("kws", "ic", "vww")),
+        *(f"core_size_ratio_{network}" for network in ("kws", "ic", "vww")),
+        "core_ad_size_per_weight",
+        "core_speed_bytes_vww",
+        *(f"core_ram_{network}" for network in NETWORKS),
+        "core_text_m4",
+        "core_text_kws",
+        "core_text_lenet300",
+        "core_microbit_ram",
+    },
+    4: {
+        *(
+            f"{network}_{kind}"
+            for network in ("lenet300", "lenet5")
+            for kind in (
+                "lecture_bytes",
+                "lecture_accuracy",
+                "small_bytes",
+                "small_accuracy",
+                "accurate_bytes",
+                "accurate_accuracy",
+                "post_training_bytes",
+                "post_training_loss",
+            )
+        ),
+        "resnet8_bytes",
+        "resnet8_accuracy",
+        "resnet8_post_training_bytes",
+        "resnet8_post_training_loss",
+        "post_training_seconds",
+        "bwn_loss",
+        "ttq_loss",
+        "xnor_loss",
+        "recipe_minutes",
+    },
+    5: {"deploy_line_share", "deploy_pty_rate", "deploy_ram", "wire_faults", "bench_spread"},
+    6: {"alexnet_seconds", "alexnet_memory", "vgg16_seconds", "vgg16_memory", "mobilenet_native_ratio"},
 }
 SOUND = bars.Bar(
     issue=1, name="sound", what="a figure", unit="bytes", comparison="<=", bar=10, aim=8, before=20,
