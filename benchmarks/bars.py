@@ -12,8 +12,9 @@ every bar that it measures, and may print anything else beside.
     python benchmarks/bars.py --set NAME=FIGURE    record a figure measured by hand with the entry's command
 
 Fields of an entry: issue, name, what (one line for a reader), unit, comparison (<=, <, ==, >=), bar, aim
-(optional, a figure better than the bar), before (optional, the figure without Thimble), command; figure and
-commit (what was measured, and on which commit), or not_met (why the bar is missed or not measured).
+(optional, a figure better than the bar), before (optional, the figure without Thimble), command (absent as long
+as nothing measures it); figure and commit (what was measured, and on which commit), or not_met (why the bar is
+missed or not measured).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Bar:
     unit: str
     comparison: str
     bar: float
-    command: str
+    command: str | None = None
     aim: float | None = None
     before: float | None = None
     figure: float | None = None
@@ -104,11 +105,13 @@ def problems(bars: list[Bar]) -> list[str]:
             found.append(f"{bar.name}: {bar.figure} is not {bar.comparison} {bar.bar}, without a not_met")
         elif bar.is_met() and bar.not_met:
             found.append(f"{bar.name}: not_met stays although {bar.figure} meets the bar")
+        if bar.figure is not None and bar.command is None:
+            found.append(f"{bar.name}: no command measures the figure")
         if bar.figure is not None and not re.fullmatch(r"[0-9a-f]{7,40}", bar.commit or ""):
             found.append(f"{bar.name}: the figure names no commit")
         found += [
             f"{bar.name}: the command names {word}, which does not exist"
-            for word in shlex.split(bar.command)
+            for word in shlex.split(bar.command or "")
             if word.endswith(".py") and not (ROOT / word).is_file()
         ]
     return found
@@ -204,9 +207,9 @@ def record(bars: list[Bar], figures: dict[str, float]) -> None:
 
 
 def _measure_matching(bars: list[Bar], pattern: str) -> dict[str, float]:
-    wanted = [bar for bar in bars if fnmatch.fnmatch(bar.name, pattern)]
+    wanted = [bar for bar in bars if bar.command is not None and fnmatch.fnmatch(bar.name, pattern)]
     figures: dict[str, float] = {}
-    for command in dict.fromkeys(bar.command for bar in wanted):
+    for command in dict.fromkeys(bar.command for bar in wanted if bar.command):
         print(f"$ {command}", file=sys.stderr)
         figures.update(measure(command))
     for bar in wanted:

@@ -98,6 +98,7 @@ def test_bars_readme_table_is_current() -> None:
         ({"commit": None}, "names no commit"),
         ({"commit": "yesterday"}, "names no commit"),
         ({"comparison": "=<"}, "comparison '=<'"),
+        ({"command": None}, "no command measures the figure"),
         ({"command": "python benchmarks/absent.py"}, "benchmarks/absent.py, which does not exist"),
     ],
 )
@@ -140,3 +141,10 @@ def test_with_table_replaces_only_the_region() -> None:
 def test_with_table_missing_marker_raises() -> None:
     with pytest.raises(ValueError, match="lacks the region"):
         bars.with_table("no region here", [SOUND])
+
+
+def test_table_leaves_out_what_is_not_measured_and_counts_it() -> None:
+    waiting = replace(SOUND, name="later", what="a later thing", figure=None, commit=None, command=None)
+    written = bars.table([SOUND, replace(waiting, not_met="not built yet")])
+    assert "a figure" in written and "a later thing" not in written
+    assert "\n\n1 more bars wait" in written
