@@ -12,9 +12,9 @@ every bar that it measures, and may print anything else beside.
     python benchmarks/bars.py --set NAME=FIGURE    record a figure measured by hand with the entry's command
 
 Fields of an entry: issue, name, what (one line for a reader), unit, comparison (<=, <, ==, >=), bar, aim
-(optional, a figure better than the bar), before (optional, the figure without Thimble), command (absent as long
-as nothing measures it); figure and commit (what was measured, and on which commit), or not_met (why the bar is
-missed or not measured).
+(optional, a figure better than the bar), before (optional, the figure without Thimble), command (absent as
+long as nothing measures it); figure and commit (what was measured, and on which commit), or not_met (why the
+bar is missed or not measured).
 """
 
 from __future__ import annotations
