@@ -7,7 +7,8 @@ check the counter. FAST sources are compiled with -O2, the rest with -Os. M0 cod
 because QEMU's only machine with an M0 has 16 KB of RAM.
 
     python benchmarks/core_counts.py                       all networks on M0, M3, M4 and M7
-    python benchmarks/core_counts.py --core m4 --steps     also each operator
+    python benchmarks/core_counts.py --core m4 --steps     also each operator, with instructions per MAC
+    python benchmarks/core_counts.py --core m4 --network kws --objective speed --steps
 
 Needs arm-none-eabi-gcc with newlib and qemu-system-arm (Debian: gcc-arm-none-eabi libnewlib-arm-none-eabi
 qemu-system-arm), and the data folder: $THIMBLE_DATA, or shared/data beside the repository. With all CPUs it
@@ -51,14 +52,18 @@ LINK = ["-nostartfiles", "-specs=nano.specs", "-specs=nosys.specs", "-Wl,--gc-se
 
 @dataclass(frozen=True)
 class Count:
-    """Instructions of one inference, and bytes. ``steps``: (operator, instructions)."""
+    """Instructions of one inference, and bytes. ``steps``: (first operator, how many, instructions)."""
 
     instructions: int
     memory_bytes: int
     arena_bytes: int
     stack_bytes: int
     load_instructions: int
-    steps: list[tuple[int, int]]
+    steps: list[tuple[int, int, int]]
+
+
+# By (core, network, objective).
+Counts = dict[tuple[str, str, str], Count]
 
 
 def _run(command: list[str]) -> str:
@@ -99,14 +104,14 @@ def count(core: str, objects: list[Path], model: Path, folder: Path) -> Count:
     words = [line.split() for line in _run([*command, "-kernel", str(image)]).splitlines()]
     known = ("golden", "loop-of-2000")
     lines = {line[0]: [int(word) for word in line[1:]] for line in words if line[0] in known}
-    steps = [(int(line[1]), int(line[2])) for line in words if line[0] == "step"]
+    steps = [(int(line[1]), int(line[3]), int(line[2])) for line in words if line[0] == "step"]
     if "golden" not in lines or abs(lines["loop-of-2000"][0] - 2000) > 80:
         raise SystemExit(f"{model.name} on {core}: wrong outputs, or a counter that does not count: {words}")
     return Count(*lines["golden"][:5], steps)
 
 
-def print_bars(counts: dict[tuple[str, str, str], Count], folder: Path, text: dict[str, int]) -> None:
-    """The bars of the C core, from the counts by (core, network, objective)."""
+def print_bars(counts: Counts, folder: Path, text: dict[str, int]) -> None:
+    """The bars of the C core."""
     for network in NETWORKS:
         name = network.name
         fast, small = counts["m4", name, "speed"], counts["m4", name, "size"]
@@ -126,11 +131,27 @@ def print_bars(counts: dict[tuple[str, str, str], Count], folder: Path, text: di
     print(f"bar core_text_m4 {text['m4']}")
 
 
-def measure(core: str, folder: Path, with_steps: bool, counts: dict[tuple[str, str, str], Count]) -> int:
+def print_steps(data: bytes, steps: list[tuple[int, int, int]]) -> None:
+    """Each step: its operators, instructions, MACs (dense) and instructions for each of them."""
+    model = container.load(data)
+    for first, operator_count, instructions in steps:
+        operators = model.operators[first : first + operator_count]
+        names = " + ".join(operator.kind.name for operator in operators)
+        shape = "x".join(map(str, model.tensors[operators[-1].outputs[0]].shape4[1:]))
+        encodings = ", ".join(operator.weights.encoding.encoding.name for operator in operators if operator.weights)
+        macs = sum(model.mac_count(operator) for operator in operators)
+        per_mac = f"{macs:>11,} MACs {instructions / macs:6.2f} each" if macs else ""
+        head = f"  {first:>3} {names:<34} {operators[0].schedule.name:<15} {shape:<11}"
+        print(f"{head} {instructions:>11,} {per_mac:<29}  {encodings}".rstrip())
+
+
+def measure(core: str, folder: Path, arguments: argparse.Namespace, counts: Counts) -> int:
     """Prints the rows of one CPU and adds to `counts`; returns the bytes of all code and constants."""
     objects = build_objects(core, folder)
     for network in NETWORKS:
-        for objective in OBJECTIVES:
+        if arguments.network not in (None, network.name):
+            continue
+        for objective in OBJECTIVES if arguments.objective is None else (arguments.objective,):
             model = folder / f"{network.name}_{objective}.thimble"
             if not model.exists():
                 model.write_bytes(pack(source_of(network), objective).data)
@@ -141,30 +162,32 @@ def measure(core: str, folder: Path, with_steps: bool, counts: dict[tuple[str, s
                 f"{found.load_instructions / 1e6:.2f}",
             )  # fmt: skip
             print(f"| {' | '.join(cells)} |", flush=True)
-            for operator, instructions in found.steps if with_steps else []:
-                print(f"    operator {operator}: {instructions:,}")
+            if arguments.steps:
+                print_steps(model.read_bytes(), found.steps)
     return text_bytes(objects)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--core", choices=CPUS, action="append", help="default: all")
-    parser.add_argument("--steps", action="store_true", help="print the instructions of each operator")
+    parser.add_argument("--network", choices=[network.name for network in NETWORKS], help="default: all")
+    parser.add_argument("--objective", choices=OBJECTIVES, help="default: both")
+    parser.add_argument("--steps", action="store_true", help="print each step: instructions, MACs")
     arguments = parser.parse_args()
     for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
         if shutil.which(tool) is None:
             raise SystemExit(f"{tool} is not installed (see --help)")
     print("| core | network | objective | file | instructions, M | memory | arena | stack | load, M |")
     print("|---|---|---|---|---|---|---|---|---|")
-    counts: dict[tuple[str, str, str], Count] = {}
+    counts: Counts = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sizes = {core: measure(core, folder, arguments.steps, counts) for core in arguments.core or CPUS}
+        sizes = {core: measure(core, folder, arguments, counts) for core in arguments.core or CPUS}
         for core, size in sizes.items():
             print(
                 f"bytes of code and constants, every operator and decoder, SHA-256 included, {core}: {size:,}"
             )
-        if sizes.keys() == CPUS.keys():
+        if sizes.keys() == CPUS.keys() and not arguments.network and not arguments.objective:
             print_bars(counts, folder, sizes)
 
 

@@ -138,6 +138,15 @@ class Model:
     golden: tuple[int, int] | None = None
     arena_bytes: int = 0
 
+    def mac_count(self, operator: Operator) -> int:
+        """Multiply-accumulates of one inference, of dense weights and with products of padding counted; 0 for
+        an operator without weights."""
+        if operator.weights is None:
+            return 0
+        is_matrix = operator.kind is OperatorKind.FULLY_CONNECTED
+        _, height, width, _ = self.tensors[operator.outputs[0]].shape4
+        return int(operator.weights.values.size) * (1 if is_matrix else height * width)
+
     @property
     def is_float(self) -> bool:
         return any(tensor.dtype is DType.FLOAT32 for tensor in self.tensors)
