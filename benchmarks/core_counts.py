@@ -138,7 +138,8 @@ def print_steps(data: bytes, steps: list[tuple[int, int, int]]) -> None:
         operators = model.operators[first : first + operator_count]
         names = " + ".join(operator.kind.name for operator in operators)
         shape = "x".join(map(str, model.tensors[operators[-1].outputs[0]].shape4[1:]))
-        encodings = ", ".join(operator.weights.encoding.encoding.name for operator in operators if operator.weights)
+        weighted = [operator.weights for operator in operators if operator.weights]
+        encodings = ", ".join(weights.encoding.encoding.name for weights in weighted)
         macs = sum(model.mac_count(operator) for operator in operators)
         per_mac = f"{macs:>11,} MACs {instructions / macs:6.2f} each" if macs else ""
         head = f"  {first:>3} {names:<34} {operators[0].schedule.name:<15} {shape:<11}"
