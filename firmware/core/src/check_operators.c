@@ -4,10 +4,14 @@
 #include "check.h"
 #include "loader.h"
 #include "stream.h"
-#include "tensor_set.h"
 
 int thimble_same_shape(const thimble_tensor *first, const thimble_tensor *second) {
-    return memcmp(first->shape, second->shape, sizeof first->shape) == 0;
+    for (uint32_t axis = 0; axis < 4; axis++) {
+        if (first->shape[axis] != second->shape[axis]) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 int thimble_check_window(const thimble_step_context *context, const int32_t *a, const int32_t *dilation) {
@@ -57,18 +61,39 @@ int thimble_check_broadcast(thimble_step_context *context) {
     return 1;
 }
 
-/* Numbers and kinds of inputs, outputs and constants. */
-static int check_operands(const thimble_step_context *context) {
-    const thimble_operator *op = context->op;
+/* What one operator is checked against. */
+typedef struct {
+    thimble_step_context step;
+    uint32_t next; /* where the operator behind it stands in the file, if there is one */
+    int is_last;
+    thimble_tensor_set written; /* model inputs and outputs of operators */
+    thimble_tensor_set hidden;  /* between fused operators, behind the second one */
+} check_state;
+
+static int has_value(const check_state *state, uint32_t tensor, uint32_t flags) {
+    return flags != 0 || (thimble_set_has(&state->written, tensor) && !thimble_set_has(&state->hidden, tensor));
+}
+
+/* Numbers and kinds of inputs, outputs and constants; something was written to the inputs. */
+static int check_operands(const check_state *state) {
+    const thimble_operator *op = state->step.op;
     const thimble_operator_type *type = op->type;
-    int right = type->input_count ? op->input_count == type->input_count : op->input_count >= 1;
-    right = right && op->output_count == 1 && op->constant_count >= type->required_constants &&
-            op->constant_count <= 3;
-    for (uint32_t i = 0; right && i < op->constant_count; i++) {
-        right = op->constants[i] != 0 && type->constant_kinds[i] != 0 &&
-                thimble_constant_at(context->model, op->constants[i] - 1u).kind + 1 == type->constant_kinds[i];
+    if ((type->input_count ? op->input_count != type->input_count : op->input_count == 0) || op->output_count != 1 ||
+        op->constant_count < type->required_constants || op->constant_count > 3) {
+        return 0;
     }
-    return right;
+    for (uint32_t i = 0; i < op->constant_count; i++) {
+        if (op->constants[i] == 0 ||
+            thimble_constant_at(state->step.model, op->constants[i] - 1u).kind + 1 != type->constant_kinds[i]) {
+            return 0;
+        }
+    }
+    for (uint32_t i = 0; i < op->input_count; i++) {
+        if (!has_value(state, op->inputs[i], thimble_tensor_at(state->step.model, op->inputs[i]).flags)) {
+            return 0;
+        }
+    }
+    return !thimble_set_has(&state->written, op->output);
 }
 
 static int is_apart(const thimble_tensor *first, const thimble_tensor *second) {
@@ -77,76 +102,71 @@ static int is_apart(const thimble_tensor *first, const thimble_tensor *second) {
 }
 
 static int is_element_wise(uint32_t kind) {
-    return thimble_in_range((int32_t)kind, THIMBLE_OPERATOR_ADD, THIMBLE_OPERATOR_MUL) ||
-           kind == THIMBLE_OPERATOR_LOOKUP || kind >= THIMBLE_OPERATOR_MAXIMUM;
+    return (kind >= THIMBLE_OPERATOR_ADD && kind <= THIMBLE_OPERATOR_MUL) || kind == THIMBLE_OPERATOR_LOOKUP ||
+           kind >= THIMBLE_OPERATOR_MAXIMUM;
 }
 
-/* The output takes the place of one input, which then has its size; inputs elsewhere do not overlap it.
- * `skipped` is a tensor that has no place, or none. */
-static int replaces_an_input(const thimble_step_context *context, int32_t skipped) {
+/* The output overlaps no input, unless it takes the place of one, which then has its size where elements are combined:
+ * if `replaces` it must, and that of a RESHAPE may. The tensor between fused operators has no place. */
+static int check_places(const thimble_step_context *context, int replaces) {
     const thimble_operator *op = context->op;
-    int any = 0;
+    int may_replace = replaces || op->kind == THIMBLE_OPERATOR_RESHAPE;
     for (uint32_t i = 0; i < op->input_count; i++) {
-        if (op->inputs[i] == skipped) {
+        if (THIMBLE_HAS_FUSED && context->head && op->inputs[i] == context->head->output) {
             continue;
         }
         thimble_tensor input = thimble_tensor_at(context->model, op->inputs[i]);
-        int same = input.offset == context->out.offset;
-        any |= same;
-        if (same ? is_element_wise(op->kind) && input.bytes != context->out.bytes : !is_apart(&input, &context->out)) {
+        if (may_replace && input.offset == context->out.offset &&
+            (input.bytes == context->out.bytes || !is_element_wise(op->kind))) {
+            replaces = 0;
+        } else if (!is_apart(&input, &context->out)) {
             return 0;
         }
     }
-    return any;
+    return !replaces;
 }
 
 static int check_in_place(const thimble_step_context *context) {
     const thimble_operator *op = context->op;
-    const int32_t *a = op->attributes;
-    int right;
-    if (op->kind == THIMBLE_OPERATOR_CONV_2D) {
-        right = a[THIMBLE_CONV_2D_KERNEL_H] == 1 && a[THIMBLE_CONV_2D_KERNEL_W] == 1 &&
-                a[THIMBLE_CONV_2D_STRIDE_H] == 1 && a[THIMBLE_CONV_2D_STRIDE_W] == 1 &&
-                a[THIMBLE_CONV_2D_GROUPS] == 1 && context->out.shape[3] <= context->x.shape[3] &&
-                context->x.shape[1] == context->out.shape[1] && context->x.shape[2] == context->out.shape[2] &&
-                op->parameter >= 1 && op->parameter <= (uint32_t)context->out.shape[1];
-    } else if (op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) {
-        right = op->parameter == 0 && a[THIMBLE_CONV_2D_STRIDE_H] == 1 && a[THIMBLE_CONV_2D_STRIDE_W] == 1 &&
-                thimble_same_shape(&context->x, &context->out);
-    } else {
-        right = op->parameter == 0 && is_element_wise(op->kind);
+    const int32_t *a = op->attributes, *before = context->x.shape, *after = context->out.shape;
+    if (op->kind > THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) {
+        return op->parameter == 0 && is_element_wise(op->kind);
     }
-    return right && replaces_an_input(context, -1);
-}
-
-static int is_output(thimble_model *model, uint32_t tensor) {
-    thimble_cursor cursor = thimble_cursor_at(model, model->first_output);
-    int found = 0;
-    for (uint32_t i = 0; i < model->output_count; i++) {
-        thimble_port port;
-        thimble_read_port(&cursor, &port);
-        found |= port.tensor == tensor;
+    int is_conv = op->kind == THIMBLE_OPERATOR_CONV_2D;
+    for (uint32_t i = is_conv ? THIMBLE_CONV_2D_KERNEL_H : THIMBLE_CONV_2D_STRIDE_H; i <= THIMBLE_CONV_2D_STRIDE_W; i++) {
+        if (a[i] != 1) {
+            return 0;
+        }
     }
-    return found;
-}
-
-/* A convolution that is fused with the next operator, whose bytes start at `next`. */
-static int check_fused_head(const thimble_step_context *context, uint32_t index, uint32_t next) {
-    const thimble_operator *op = context->op;
-    thimble_operator tail;
-    if (op->kind != THIMBLE_OPERATOR_CONV_2D || index + 1 >= context->model->operator_count || op->parameter != 0) {
+    if (before[1] != after[1] || before[2] != after[2]) {
         return 0;
     }
-    thimble_cursor cursor = thimble_cursor_at(context->model, next);
+    return is_conv ? a[THIMBLE_CONV_2D_GROUPS] == 1 && after[3] <= before[3] && op->parameter >= 1 &&
+                         op->parameter <= (uint32_t)after[1]
+                   : op->parameter == 0 && before[3] == after[3];
+}
+
+/* A convolution that is fused with the next operator. */
+static int check_fused_head(const check_state *state) {
+    const thimble_step_context *context = &state->step;
+    const thimble_operator *op = context->op;
+    thimble_operator tail;
+    thimble_tensor_set outputs;
+    if (op->kind != THIMBLE_OPERATOR_CONV_2D || state->is_last || op->parameter != 0 || context->out.flags != 0) {
+        return 0;
+    }
+    memset(&outputs, 0, sizeof outputs);
+    thimble_add_ports(&outputs, context->model, context->model->first_output, context->model->output_count);
+    thimble_cursor cursor = thimble_cursor_at(context->model, state->next);
     thimble_read_operator(&cursor, context->model, &tail);
     uint32_t reads = 0;
     for (uint32_t i = 0; i < tail.input_count; i++) {
         reads += tail.inputs[i] == op->output;
     }
-    int right = op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE
-                    ? tail.kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D
-                    : tail.kind == THIMBLE_OPERATOR_ADD || tail.kind == THIMBLE_OPERATOR_SUB;
-    return right && reads == 1 && context->out.flags == 0 && !is_output(context->model, op->output);
+    int fits = op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE
+                   ? tail.kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D
+                   : tail.kind == THIMBLE_OPERATOR_ADD || tail.kind == THIMBLE_OPERATOR_SUB;
+    return fits && reads == 1 && !thimble_set_has(&outputs, op->output);
 }
 
 static int check_fused_tail(const thimble_step_context *context) {
@@ -159,56 +179,37 @@ static int check_fused_tail(const thimble_step_context *context) {
         return op->schedule == THIMBLE_SCHEDULE_WHOLE && context->x.shape[3] == context->out.shape[3];
     }
     thimble_tensor y = thimble_tensor_at(context->model, op->inputs[1]);
-    if (!thimble_same_shape(&context->x, &context->out) || !thimble_same_shape(&y, &context->out)) {
-        return 0;
-    }
-    if (op->schedule == THIMBLE_SCHEDULE_IN_PLACE) {
-        return replaces_an_input(context, context->head->output);
-    }
-    const thimble_tensor *other = op->inputs[0] == context->head->output ? &y : &context->x;
-    return op->schedule == THIMBLE_SCHEDULE_WHOLE && is_apart(other, &context->out);
+    return op->schedule <= THIMBLE_SCHEDULE_IN_PLACE && thimble_same_shape(&context->x, &context->out) &&
+           thimble_same_shape(&y, &context->out);
 }
 
-static int check_schedule(const thimble_step_context *context, uint32_t index, uint32_t next) {
+static int check_schedule(const check_state *state) {
+    const thimble_step_context *context = &state->step;
     const thimble_operator *op = context->op;
-    if (context->head) {
-        return check_fused_tail(context);
+    int replaces = THIMBLE_HAS(IN_PLACE) && op->schedule == THIMBLE_SCHEDULE_IN_PLACE, right = 1;
+    if (THIMBLE_HAS_FUSED && context->head) {
+        right = check_fused_tail(context);
+    } else if (thimble_is_fused_head(op->schedule)) {
+        return check_fused_head(state);
+    } else if (replaces) {
+        right = check_in_place(context);
+    } else if (THIMBLE_HAS(BANDS) && op->schedule == THIMBLE_SCHEDULE_BANDS) {
+        right = op->kind <= THIMBLE_OPERATOR_DEPTHWISE_CONV_2D && op->parameter >= 1 &&
+                op->parameter <= (uint32_t)context->out.shape[1];
     }
-    switch (op->schedule) {
-    case THIMBLE_SCHEDULE_WHOLE:
-        for (uint32_t i = 0; i < op->input_count; i++) {
-            thimble_tensor input = thimble_tensor_at(context->model, op->inputs[i]);
-            int same = op->kind == THIMBLE_OPERATOR_RESHAPE && input.offset == context->out.offset;
-            if (!same && !is_apart(&input, &context->out)) {
-                return 0;
-            }
-        }
-        return 1;
-    case THIMBLE_SCHEDULE_IN_PLACE:
-        return check_in_place(context);
-    case THIMBLE_SCHEDULE_BANDS:
-        return op->kind <= THIMBLE_OPERATOR_DEPTHWISE_CONV_2D && op->parameter >= 1 &&
-               op->parameter <= (uint32_t)context->out.shape[1] && is_apart(&context->x, &context->out);
-    default:
-        return check_fused_head(context, index, next);
-    }
+    return right && check_places(context, replaces);
 }
 
 /* Everything about one operator; its tensors exist. */
-static int check_operator(thimble_step_context *context, uint32_t index, uint32_t next, const thimble_tensor_set *ready,
-                          const thimble_tensor_set *written) {
-    thimble_operator *op = context->op;
-    if (!check_operands(context)) {
+static int check_operator(check_state *state) {
+    thimble_step_context *context = &state->step;
+    const thimble_operator *op = context->op;
+    if (!check_operands(state)) {
         return 0;
-    }
-    for (uint32_t i = 0; i < op->input_count; i++) {
-        if (!thimble_set_has(ready, op->inputs[i])) {
-            return 0;
-        }
     }
     context->x = thimble_tensor_at(context->model, op->inputs[0]);
     context->out = thimble_tensor_at(context->model, op->output);
-    return !thimble_set_has(written, op->output) && op->type->check(context) && check_schedule(context, index, next);
+    return op->type->check(context) && check_schedule(state);
 }
 
 static uint32_t format_scratch_bytes(thimble_model *model, const thimble_operator *op) {
@@ -220,11 +221,11 @@ static uint32_t format_scratch_bytes(thimble_model *model, const thimble_operato
 }
 
 /* The arena holds all tensors with a place and nothing more. */
-static int32_t check_arena(thimble_model *model, const thimble_tensor_set *between) {
+static int32_t check_arena(thimble_model *model, const thimble_tensor_set *hidden) {
     uint32_t largest = 0;
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         thimble_tensor tensor = thimble_tensor_at(model, i);
-        if (thimble_set_has(between, i)) {
+        if (thimble_set_has(hidden, i)) {
             continue;
         }
         if (tensor.offset > model->arena_bytes || tensor.bytes > model->arena_bytes - tensor.offset) {
@@ -236,74 +237,72 @@ static int32_t check_arena(thimble_model *model, const thimble_tensor_set *betwe
     return thimble_align4(largest) == model->arena_bytes ? 0 : THIMBLE_ERROR_BAD_TENSOR;
 }
 
-static int32_t check_outputs(thimble_model *model, const thimble_tensor_set *ready) {
+static int32_t check_outputs(thimble_model *model, const check_state *state) {
     thimble_cursor cursor = thimble_cursor_at(model, model->first_output);
     for (uint32_t i = 0; i < model->output_count; i++) {
         thimble_port port;
         thimble_read_port(&cursor, &port);
-        if (!thimble_set_has(ready, port.tensor)) {
+        if (!has_value(state, port.tensor, thimble_tensor_at(model, port.tensor).flags)) {
             return THIMBLE_ERROR_BAD_PORT;
         }
     }
     return 0;
 }
 
-static void find_sources(thimble_model *model, thimble_tensor_set *ready, thimble_tensor_set *written) {
-    thimble_cursor cursor = thimble_cursor_at(model, model->first_input);
-    for (uint32_t i = 0; i < model->input_count; i++) {
-        thimble_port port;
-        thimble_read_port(&cursor, &port);
-        thimble_set_add(ready, port.tensor);
-        thimble_set_add(written, port.tensor);
-    }
-    for (uint32_t i = 0; i < model->tensor_count; i++) {
-        if (thimble_tensor_at(model, i).flags != 0) {
-            thimble_set_add(ready, i);
-        }
-    }
-}
-
-int32_t thimble_check_operators(thimble_model *model, uint32_t declared_scratch_bytes) {
-    thimble_tensor_set ready, written, between;
-    memset(&ready, 0, sizeof ready);
-    memset(&written, 0, sizeof written);
-    memset(&between, 0, sizeof between);
-    find_sources(model, &ready, &written);
-    thimble_operator operators[2];
-    thimble_step_context context;
-    memset(&context, 0, sizeof context);
-    context.model = model;
+int32_t thimble_check_operators(thimble_model *model, const thimble_envelope *envelope) {
+    check_state state;
+    thimble_operator operators[2], *op = operators;
+    memset(&state, 0, sizeof state);
+    state.step.model = model;
+    thimble_add_ports(&state.written, model, model->first_input, model->input_count);
     thimble_cursor cursor = thimble_cursor_at(model, model->first_operator);
-    uint32_t largest = 0, head_bytes = 0;
+    uint32_t largest = 0, head_bytes = 0, at = 0;
+    model->memory_bytes = model->arena_bytes;
     for (uint32_t i = 0; i < model->operator_count; i++) {
-        thimble_operator *op = operators + (context.head == operators);
+        if (!state.step.head) {
+            at = cursor.at;
+        }
         thimble_read_operator(&cursor, model, op);
-        context.op = op;
-        if (!check_operator(&context, i, cursor.at, &ready, &written)) {
+        state.step.op = op;
+        state.next = cursor.at;
+        state.is_last = i + 1 == model->operator_count;
+        if (!check_operator(&state)) {
             return THIMBLE_ERROR_BAD_OPERATOR;
         }
-        thimble_set_add(&ready, op->output);
-        thimble_set_add(&written, op->output);
-        uint32_t bytes = format_scratch_bytes(model, op);
-        if (context.head) {
-            /* Both streams of a pair are open at once, and the tensor between them is gone. */
-            bytes += head_bytes;
-            thimble_set_discard(&ready, context.head->output);
-        }
-        if (bytes > declared_scratch_bytes) {
+        thimble_set_add(&state.written, op->output);
+        /* Both streams of a pair are open at once. */
+        uint32_t bytes = format_scratch_bytes(model, op) + head_bytes;
+        if (bytes > envelope->declared_scratch_bytes) {
             return THIMBLE_ERROR_SCRATCH_TOO_SMALL;
         }
         largest = bytes > largest ? bytes : largest;
-        int is_head = !context.head && thimble_is_fused_head(op->schedule);
-        if (is_head) {
-            thimble_set_add(&between, op->output);
+        if (!state.step.head && thimble_is_fused_head(op->schedule)) {
+            state.step.head = op;
+            head_bytes = bytes;
+            op = operators + 1;
+            continue;
         }
-        context.head = is_head ? op : NULL;
-        head_bytes = bytes;
+        if (state.step.head) {
+            thimble_set_add(&state.hidden, state.step.head->output);
+        }
+        uint32_t first = state.step.head ? i - 1 : i;
+        uint32_t scratch = thimble_scratch_bytes(model, operators, state.step.head ? op : NULL);
+        /* Most steps cannot raise the figure, wherever their tensors end. */
+        if (model->arena_bytes + scratch > model->memory_bytes) {
+            uint32_t memory = thimble_step_memory_bytes(model, first, at, &state.written, &state.hidden, scratch);
+            model->memory_bytes = memory > model->memory_bytes ? memory : model->memory_bytes;
+        }
+        state.step.head = NULL;
+        head_bytes = 0;
+        op = operators;
     }
-    if (largest < declared_scratch_bytes) {
+    if (largest < envelope->declared_scratch_bytes) {
         return THIMBLE_ERROR_BAD_CONSTANT;
     }
-    int32_t error = check_arena(model, &between);
-    return error < 0 ? error : check_outputs(model, &ready);
+    int32_t error = check_arena(model, &state.hidden);
+    if (error >= 0) {
+        error = check_outputs(model, &state);
+    }
+    return error >= 0 && model->memory_bytes > (uint32_t)THIMBLE_MAX_TENSOR_BYTES * 2 ? THIMBLE_ERROR_OUT_OF_MEMORY
+                                                                                     : error;
 }

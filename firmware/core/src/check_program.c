@@ -132,7 +132,6 @@ static uint32_t check_ports(thimble_model *model, thimble_cursor *cursor, uint32
 }
 
 int32_t thimble_check_program(thimble_model *model, const thimble_envelope *envelope) {
-    model->program_end = envelope->program_offset + envelope->program_bytes;
     thimble_cursor cursor = thimble_cursor_at(model, envelope->program_offset);
     check_tensors(model, &cursor);
     check_constants(model, &cursor);

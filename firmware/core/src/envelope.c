@@ -1,6 +1,4 @@
 /* Header, section table, sections and trailer: docs/FORMAT.md, sections 7.1 and 7.2. */
-#include <string.h>
-
 #include "loader.h"
 
 static uint32_t header_u32(const uint8_t *data, uint32_t offset) {
@@ -11,7 +9,7 @@ static int32_t check_header(const uint8_t *data, uint32_t length, uint32_t *body
     if (length < THIMBLE_HEADER_BYTES + THIMBLE_SHA256_BYTES) {
         return THIMBLE_ERROR_TRUNCATED;
     }
-    if (memcmp(data, THIMBLE_MAGIC, 4) != 0) {
+    if (thimble_read_u32(data) != thimble_read_u32((const uint8_t *)THIMBLE_MAGIC)) {
         return THIMBLE_ERROR_BAD_MAGIC;
     }
     if (data[THIMBLE_HEADER_VERSION_OFFSET] != THIMBLE_FORMAT_VERSION) {
@@ -43,60 +41,49 @@ static int32_t check_header(const uint8_t *data, uint32_t length, uint32_t *body
     return crc == header_u32(data, THIMBLE_HEADER_HEADER_CRC32_OFFSET) ? 0 : THIMBLE_ERROR_BAD_HEADER_CRC;
 }
 
-/* One section whose place is right: its kind, its CRC and a golden seed. `seen` has a bit for each known kind. */
-static int32_t check_section(const uint8_t *data, const uint8_t *entry, uint32_t *seen) {
-    uint32_t kind = entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET];
-    uint32_t critical = entry[THIMBLE_SECTION_ENTRY_FLAGS_OFFSET] & THIMBLE_SECTION_FLAG_CRITICAL;
-    uint32_t offset = thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_OFFSET_OFFSET);
-    uint32_t length = thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_LENGTH_OFFSET);
-    if (kind < THIMBLE_SECTION_PROGRAM || kind > THIMBLE_SECTION_GOLDEN) {
-        if (critical) {
-            return THIMBLE_ERROR_UNSUPPORTED_SECTION;
-        }
-    } else {
-        int repeated = *seen >> kind & 1;
-        int required = kind <= THIMBLE_SECTION_DATA;
-        if (repeated || (required && !critical) || (kind == THIMBLE_SECTION_GOLDEN && length != THIMBLE_GOLDEN_BYTES)) {
-            return THIMBLE_ERROR_BAD_SECTION;
-        }
-        *seen |= 1u << kind;
-    }
-    if (thimble_crc32(0, data + offset, length) != thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_CRC32_OFFSET)) {
-        return THIMBLE_ERROR_BAD_SECTION_CRC;
-    }
-    if (kind == THIMBLE_SECTION_GOLDEN && thimble_is_zero(data, offset, offset + 4)) {
-        return THIMBLE_ERROR_BAD_SECTION;
-    }
-    return 0;
-}
+/* Kind, flags and reserved field of a section's entry are its first word. */
+#define KIND_BITS (8 * THIMBLE_SECTION_ENTRY_FLAGS_OFFSET)
 
 static int32_t check_sections(thimble_model *model, uint32_t table_end, uint32_t body_end, thimble_envelope *envelope) {
     const uint8_t *data = model->data;
     uint32_t end = table_end, seen = 0;
     for (uint32_t at = THIMBLE_HEADER_BYTES; at < table_end; at += THIMBLE_SECTION_ENTRY_BYTES) {
         const uint8_t *entry = data + at;
+        uint32_t kind = entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET], flags = thimble_read_u32(entry) >> KIND_BITS;
         uint32_t offset = thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_OFFSET_OFFSET);
         uint32_t length = thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_LENGTH_OFFSET);
-        if ((entry[THIMBLE_SECTION_ENTRY_FLAGS_OFFSET] & ~THIMBLE_SECTION_FLAG_CRITICAL) ||
-            thimble_read_u16(entry + THIMBLE_SECTION_ENTRY_RESERVED_OFFSET)) {
+        if (flags & ~(uint32_t)THIMBLE_SECTION_FLAG_CRITICAL) {
             return THIMBLE_ERROR_RESERVED_BITS;
         }
         if (offset != thimble_align4(end) || offset > body_end || length > body_end - offset ||
             !thimble_is_zero(data, end, offset)) {
             return THIMBLE_ERROR_BAD_SECTION;
         }
-        int32_t error = check_section(data, entry, &seen);
-        if (error < 0) {
-            return error;
+        end = offset + length;
+        if (kind < THIMBLE_SECTION_PROGRAM || kind > THIMBLE_SECTION_GOLDEN) {
+            if (flags) {
+                return THIMBLE_ERROR_UNSUPPORTED_SECTION;
+            }
+        } else {
+            if ((seen >> kind & 1) || (kind <= THIMBLE_SECTION_DATA && !flags) ||
+                (kind == THIMBLE_SECTION_GOLDEN && length != THIMBLE_GOLDEN_BYTES)) {
+                return THIMBLE_ERROR_BAD_SECTION;
+            }
+            seen |= 1u << kind;
         }
-        if (entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET] == THIMBLE_SECTION_PROGRAM) {
+        if (thimble_crc32(0, data + offset, length) != thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_CRC32_OFFSET)) {
+            return THIMBLE_ERROR_BAD_SECTION_CRC;
+        }
+        if (kind == THIMBLE_SECTION_GOLDEN && thimble_read_u32(data + offset) == 0) {
+            return THIMBLE_ERROR_BAD_SECTION;
+        }
+        if (kind == THIMBLE_SECTION_PROGRAM) {
             envelope->program_offset = offset;
-            envelope->program_bytes = length;
-        } else if (entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET] == THIMBLE_SECTION_DATA) {
+            model->program_end = end;
+        } else if (kind == THIMBLE_SECTION_DATA) {
             model->data_offset = offset;
             model->data_bytes = length;
         }
-        end = offset + length;
     }
     uint32_t required = 1u << THIMBLE_SECTION_PROGRAM | 1u << THIMBLE_SECTION_DATA;
     int complete = (seen & required) == required && thimble_align4(end) == body_end;
@@ -108,10 +95,9 @@ int32_t thimble_check_envelope(thimble_model *model, uint32_t length, thimble_en
     const thimble_registry *registry = model->registry;
     uint32_t body_end = 0, table_end = 0;
     int32_t error = check_header(data, length, &body_end, &table_end);
-    if (error < 0) {
-        return error;
+    if (error >= 0) {
+        error = check_sections(model, table_end, body_end, envelope);
     }
-    error = check_sections(model, table_end, body_end, envelope);
     if (error < 0) {
         return error;
     }
@@ -125,10 +111,10 @@ int32_t thimble_check_envelope(thimble_model *model, uint32_t length, thimble_en
     model->model_id = header_u32(data, THIMBLE_HEADER_MODEL_ID_OFFSET);
     model->model_version = header_u32(data, THIMBLE_HEADER_MODEL_VERSION_OFFSET);
     envelope->declared_scratch_bytes = header_u32(data, THIMBLE_HEADER_SCRATCH_BYTES_OFFSET);
-    if (model->features & ~registry->features) {
+    if (model->features & ~(registry->features & THIMBLE_BUILD_FEATURES)) {
         return THIMBLE_ERROR_UNSUPPORTED_FEATURE;
     }
-    if (model->operators & ~registry->operators) {
+    if (model->operators & ~(registry->operators & THIMBLE_BUILD_OPERATORS)) {
         return THIMBLE_ERROR_UNSUPPORTED_OPERATOR;
     }
     if (model->arena_bytes > THIMBLE_MAX_TENSOR_BYTES || envelope->declared_scratch_bytes > THIMBLE_MAX_TENSOR_BYTES) {

@@ -20,11 +20,7 @@ int32_t thimble_load(thimble_model *model, const thimble_registry *registry, con
         error = thimble_check_program(model, &envelope);
     }
     if (error >= 0) {
-        error = thimble_check_operators(model, envelope.declared_scratch_bytes);
-    }
-    if (error >= 0) {
-        model->memory_bytes = thimble_find_memory_bytes(model);
-        error = model->memory_bytes > (uint32_t)THIMBLE_MAX_TENSOR_BYTES * 2 ? THIMBLE_ERROR_OUT_OF_MEMORY : 0;
+        error = thimble_check_operators(model, &envelope);
     }
     return error;
 }
@@ -93,8 +89,8 @@ int32_t thimble_step(thimble_progress *progress) {
     context.arena = progress->memory;
     int32_t (*run)(thimble_step_context *) = operators->type->run;
     if (thimble_is_fused_head(operators->schedule)) {
-        run = operators->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE ? model->registry->fused_depthwise
-                                                                      : model->registry->fused_add;
+        int is_depthwise = THIMBLE_HAS(FUSED_DEPTHWISE) && operators->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE;
+        run = is_depthwise ? model->registry->fused_depthwise : model->registry->fused_add;
         thimble_read_operator(&cursor, model, operators + 1);
         context.head = operators;
         context.op = operators + 1;

@@ -3,16 +3,27 @@
 #define THIMBLE_LOADER_H
 
 #include "program.h"
+#include "tensor_set.h"
 
-/* Sections of a file whose envelope is right. */
+/* What the header says for the parts behind it. */
 typedef struct {
     uint32_t program_offset;
-    uint32_t program_bytes;
     uint32_t declared_scratch_bytes;
 } thimble_envelope;
 
 int32_t thimble_check_envelope(thimble_model *model, uint32_t length, thimble_envelope *envelope); /* 7.1, 7.2 */
 int32_t thimble_check_program(thimble_model *model, const thimble_envelope *envelope);             /* 7.3 */
-int32_t thimble_check_operators(thimble_model *model, uint32_t declared_scratch_bytes);            /* 7.4 */
+
+/* 7.4, and how much memory the model needs. */
+int32_t thimble_check_operators(thimble_model *model, const thimble_envelope *envelope);
+
+/* Adds the tensors of the `count` ports that are described from `at` on. */
+void thimble_add_ports(thimble_tensor_set *set, const thimble_model *model, uint32_t at, uint32_t count);
+
+/* The memory for a step whose first operator stands at `at` in the file: the end of the highest tensor that lives
+ * while it runs, and `scratch` bytes. `written`: tensors that are written by then, the step's own included; `hidden`:
+ * tensors between fused operators. */
+uint32_t thimble_step_memory_bytes(thimble_model *model, uint32_t index, uint32_t at, const thimble_tensor_set *written,
+                                   const thimble_tensor_set *hidden, uint32_t scratch);
 
 #endif

@@ -3,8 +3,8 @@
  * executor "c"; a test compares them. */
 #include <string.h>
 
+#include "loader.h"
 #include "stream.h"
-#include "tensor_set.h"
 
 /* Stands for a plane or a band that no 32-bit machine holds; with the arena it still fits 32 bits. */
 #define TOO_MUCH ((uint64_t)THIMBLE_MAX_TENSOR_BYTES * 2)
@@ -31,7 +31,8 @@ static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
     thimble_constant weights = thimble_constant_at(model, op->constants[0] - 1u);
     int pairs = op->kind != THIMBLE_OPERATOR_DEPTHWISE_CONV_2D;
     uint64_t bytes = thimble_stream_bytes(model->registry, &weights, pairs);
-    if (op->kind == THIMBLE_OPERATOR_CONV_2D && thimble_has_pairs(&weights)) {
+    if (THIMBLE_HAS(SPARSE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
+        thimble_has_pairs(&weights)) {
         /* Where the pairs of each kernel cell start. */
         uint32_t cells =
             (uint32_t)(op->attributes[THIMBLE_CONV_2D_KERNEL_H] * op->attributes[THIMBLE_CONV_2D_KERNEL_W]);
@@ -45,85 +46,51 @@ uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op,
         return 0;
     }
     uint64_t bytes = stream_bytes(model, op);
-    thimble_tensor x = thimble_tensor_at(model, op->inputs[0]);
-    if (op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
+    if (THIMBLE_HAS(FUSED_DEPTHWISE) && op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
         bytes += stream_bytes(model, tail) + padded_plane_bytes(model, tail);
-    } else if (op->schedule == THIMBLE_SCHEDULE_FUSED_ADD) {
+    } else if (THIMBLE_HAS(FUSED_ADD) && op->schedule == THIMBLE_SCHEDULE_FUSED_ADD) {
         thimble_tensor out = thimble_tensor_at(model, op->output);
         bytes += aligned((uint64_t)out.shape[1] * (uint32_t)out.shape[2]);
-    } else if (op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) {
+    } else if (THIMBLE_HAS_OPERATOR(DEPTHWISE_CONV_2D) && op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) {
         bytes += padded_plane_bytes(model, op);
-    } else if (op->kind == THIMBLE_OPERATOR_CONV_2D && op->schedule == THIMBLE_SCHEDULE_IN_PLACE) {
+    } else if (THIMBLE_HAS(IN_PLACE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
+               op->schedule == THIMBLE_SCHEDULE_IN_PLACE) {
+        thimble_tensor x = thimble_tensor_at(model, op->inputs[0]);
         bytes += aligned((uint64_t)op->parameter * (uint32_t)x.shape[2] * (uint32_t)x.shape[3]);
     }
     return (uint32_t)(bytes > TOO_MUCH ? TOO_MUCH : bytes);
 }
 
-/* Where the arena is free from while operators `first` to `last` run (a pair or one): the end of the highest
- * tensor that was written up to then, is in `before`, and is touched by them or later. `at` is where operator
- * `first` starts. */
-static uint32_t living_end(thimble_model *model, const thimble_tensor_set *before, const thimble_tensor_set *hidden,
-                           uint32_t first, uint32_t at) {
-    thimble_tensor_set after;
-    memset(&after, 0, sizeof after);
+void thimble_add_ports(thimble_tensor_set *set, const thimble_model *model, uint32_t at, uint32_t count) {
     thimble_cursor cursor = thimble_cursor_at(model, at);
-    for (uint32_t i = first; i < model->operator_count; i++) {
-        thimble_operator op;
-        thimble_read_operator(&cursor, model, &op);
-        for (uint32_t j = 0; j < op.input_count; j++) {
-            thimble_set_add(&after, op.inputs[j]);
-        }
-        thimble_set_add(&after, op.output);
-    }
-    cursor = thimble_cursor_at(model, model->first_output);
-    for (uint32_t i = 0; i < model->output_count; i++) {
+    for (; count > 0; count--) {
         thimble_port port;
         thimble_read_port(&cursor, &port);
-        thimble_set_add(&after, port.tensor);
+        thimble_set_add(set, port.tensor);
     }
+}
+
+uint32_t thimble_step_memory_bytes(thimble_model *model, uint32_t index, uint32_t at, const thimble_tensor_set *written,
+                                   const thimble_tensor_set *hidden, uint32_t scratch) {
+    thimble_tensor_set needed; /* by this step, later ones or the caller */
+    memset(&needed, 0, sizeof needed);
+    thimble_cursor cursor = thimble_cursor_at(model, at);
+    for (; index < model->operator_count; index++) {
+        thimble_operator op;
+        thimble_read_operator(&cursor, model, &op);
+        for (uint32_t i = 0; i < op.input_count; i++) {
+            thimble_set_add(&needed, op.inputs[i]);
+        }
+        thimble_set_add(&needed, op.output);
+    }
+    thimble_add_ports(&needed, model, model->first_output, model->output_count);
     uint32_t end = 0;
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         thimble_tensor tensor = thimble_tensor_at(model, i);
-        int lives = tensor.flags != 0 || (thimble_set_has(before, i) && thimble_set_has(&after, i));
+        int lives = tensor.flags != 0 || (thimble_set_has(written, i) && thimble_set_has(&needed, i));
         if (lives && !thimble_set_has(hidden, i) && tensor.offset + tensor.bytes > end) {
             end = tensor.offset + tensor.bytes;
         }
     }
-    return thimble_align4(end);
-}
-
-uint32_t thimble_find_memory_bytes(thimble_model *model) {
-    thimble_tensor_set before, hidden;
-    uint32_t most = model->arena_bytes;
-    memset(&before, 0, sizeof before);
-    memset(&hidden, 0, sizeof hidden);
-    thimble_cursor cursor = thimble_cursor_at(model, model->first_input);
-    for (uint32_t i = 0; i < model->input_count; i++) {
-        thimble_port port;
-        thimble_read_port(&cursor, &port);
-        thimble_set_add(&before, port.tensor);
-    }
-    cursor = thimble_cursor_at(model, model->first_operator);
-    for (uint32_t i = 0; i < model->operator_count;) {
-        thimble_operator operators[2];
-        uint32_t at = cursor.at, first = i;
-        thimble_read_operator(&cursor, model, operators);
-        thimble_set_add(&before, operators->output);
-        const thimble_operator *tail = NULL;
-        i++;
-        if (thimble_is_fused_head(operators->schedule)) {
-            tail = operators + 1;
-            thimble_set_add(&hidden, operators->output);
-            thimble_read_operator(&cursor, model, operators + 1);
-            thimble_set_add(&before, tail->output);
-            i++;
-        }
-        uint32_t scratch = thimble_scratch_bytes(model, operators, tail);
-        /* Most steps cannot raise the figure, wherever their tensors end. */
-        if (model->arena_bytes + scratch > most) {
-            uint32_t bytes = living_end(model, &before, &hidden, first, at) + scratch;
-            most = bytes > most ? bytes : most;
-        }
-    }
-    return most;
+    return thimble_align4(end) + scratch;
 }

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 
+#include "build.h"
 #include "bytes.h"
 #include "thimble_registry.h"
 
@@ -70,11 +71,11 @@ thimble_tensor thimble_tensor_at(thimble_model *model, uint32_t index);
 thimble_constant thimble_constant_at(thimble_model *model, uint32_t index);
 
 static inline int thimble_is_weighted(uint32_t kind) {
-    return kind <= THIMBLE_OPERATOR_FULLY_CONNECTED;
+    return kind <= THIMBLE_OPERATOR_FULLY_CONNECTED; /* the first three */
 }
 
 static inline int thimble_is_fused_head(uint32_t schedule) {
-    return schedule >= THIMBLE_SCHEDULE_FUSED_DEPTHWISE;
+    return THIMBLE_HAS_FUSED && schedule >= THIMBLE_SCHEDULE_FUSED_DEPTHWISE;
 }
 
 /* The bytes of a constant in the file. */
@@ -84,8 +85,5 @@ static inline const uint8_t *thimble_payload(const thimble_model *model, const t
 
 /* Bytes of scratch that a step needs: the streams and the kernel. `tail` is the fused operator or NULL. */
 uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op, const thimble_operator *tail);
-
-/* The one block of memory that holds the arena and every step's scratch. */
-uint32_t thimble_find_memory_bytes(thimble_model *model);
 
 #endif

@@ -1,0 +1,12 @@
+/* What this build of the core leaves out. A bit that is 0 takes the code for a feature or an operator out of those
+ * functions that serve several; whole functions are for the registry to name and for the linker to drop. A file that
+ * needs what was left out is refused with unsupported_feature or unsupported_operator.
+ *
+ * `thimble export --c-array` writes this file for one model. This one leaves out nothing. */
+#ifndef THIMBLE_BUILD_H
+#define THIMBLE_BUILD_H
+
+#define THIMBLE_BUILD_FEATURES 0xFFFFFFFFu  /* enum thimble_feature */
+#define THIMBLE_BUILD_OPERATORS 0xFFFFFFFFu /* bit n: enum thimble_operator_kind n */
+
+#endif
