@@ -1,7 +1,9 @@
 """The C core in a process of its own: cases (files or weight streams) go in, results or error names come out.
 
 firmware/core/test/run_cases.c is compiled with AddressSanitizer and UndefinedBehaviorSanitizer; each case has
-buffers of its exact size, so that reading or writing a byte too far ends the process and names the case.
+buffers of its exact size, so that reading or writing a byte too far ends the process and names the case. The
+same program runs on emulated Cortex-M cores, compiled as a board would have it, and reads the cases through
+semihosting.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.core_counts import CPUS, FLAGS, build_objects
 from model_packager.encoders import Stream
 from model_packager.format_table import CONSTANT_FIELDS, ConstantKind, ErrorCode
 
@@ -50,18 +53,33 @@ def stream_case(name: str, stream: Stream) -> CoreCase:
     return CoreCase(name, struct.pack(f"<{len(fields)}I", *fields) + stream.payload, is_stream=True)
 
 
-def build_driver(gcc: Path, folder: Path, flags: Sequence[str] = (), sources: Sequence[Path] = ()) -> Path:
-    """Compiles the core and its driver; `folder` takes the program."""
+def build_driver(gcc: Path, folder: Path, flags: Sequence[str] = ()) -> list[str]:
+    """Compiles the core and its driver for this machine; returns the command that runs it, without arguments.
+    `folder` takes the program."""
     program = folder / "run_cases"
-    sources = [*sorted((CORE / "src").glob("*.c")), CORE / "test" / "run_cases.c", *sources]
+    sources = [*sorted((CORE / "src").glob("*.c")), CORE / "test" / "run_cases.c"]
     command = [gcc, *WARNINGS, *SANITIZERS, *flags, f"-I{CORE / 'include'}", *sources, "-o", program]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return program
+    return [str(program)]
+
+
+def build_emulated_driver(gcc: Path, qemu: Path, cpu: str, folder: Path) -> list[str]:
+    """The same for an emulated Cortex-M, a key of CPUS. `gcc` is arm-none-eabi-gcc, `qemu` its emulator."""
+    machine, flags = CPUS[cpu]
+    image = folder / "run_cases.elf"
+    sources = [CORE / "test" / "run_cases.c", CORE / "test" / "vectors.c"]
+    link = ["-specs=rdimon.specs", "-Wl,--gc-sections", "-T", CORE / "qemu" / "mps2.ld", "-Wl,-e,_start"]
+    parts = [gcc, *FLAGS, *flags, "-O1", *sources, *build_objects(cpu, folder), *link, "-o", image]
+    done = subprocess.run([str(part) for part in parts], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    quiet = ["-nographic", "-monitor", "none", "-serial", "none"]
+    semihosting = ["-semihosting-config", "enable=on,target=native,arg=run_cases"]
+    return [str(qemu), "-M", machine, *quiet, "-kernel", str(image), *semihosting]
 
 
 def run_cases(
-    program: Path, cases: Sequence[CoreCase], folder: Path, timeout_s: float = 120
+    command: Sequence[str], cases: Sequence[CoreCase], folder: Path, timeout_s: float = 120
 ) -> list[CoreResult]:
     """All cases in one process. Where it crashes or hangs, that case has the error "crash: ..."."""
     given, found = folder / "cases", folder / "results"
@@ -72,8 +90,12 @@ def run_cases(
         inputs = struct.pack("<I", len(case.inputs)) + case.inputs
         packed += [head, case.data, inputs, struct.pack("<I", case.runs)]
     given.write_bytes(b"".join(packed))
+    arguments = [str(given), str(found)]
+    if "-semihosting-config" in command:
+        arguments = ["".join(f",arg={argument}" for argument in arguments)]
+        command, arguments = command[:-1], [command[-1] + arguments[0]]
     try:
-        done = subprocess.run([str(program), str(given), str(found)], capture_output=True, timeout=timeout_s)
+        done = subprocess.run([*command, *arguments], capture_output=True, timeout=timeout_s)
         reason = f"exit code {done.returncode}: {done.stderr.decode('utf-8', 'replace')[:4000]}"
     except subprocess.TimeoutExpired:
         reason = f"no end after {timeout_s} s"

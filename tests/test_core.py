@@ -1,5 +1,6 @@
-"""The C core on the host, under AddressSanitizer and UndefinedBehaviorSanitizer: all shared vectors,
-valid and hostile, give exactly their result, and the published networks give the bits of the reference."""
+"""The C core on the host, under AddressSanitizer and UndefinedBehaviorSanitizer, and on emulated Cortex-M0,
+M3, M4 and M7: all shared vectors, valid and hostile, give exactly their result, and the published networks
+give the bits of the reference."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.core_counts import CPUS
 from model_packager import container, reference
 from model_packager.encoders import Encoding, Stream, StreamDescriptor, stream_scratch_bytes
 from model_packager.format_table import HEADER, Coder, Feature, Layout, ValueMap, struct_format
@@ -20,7 +22,14 @@ from model_packager.model import Model
 from model_packager.pack import PackResult, pack
 from model_packager.passes.kernel_scratch import ram_peak_bytes
 from model_packager.passes.plan_memory import plan_memory
-from tests.core_driver import CoreCase, CoreResult, build_driver, run_cases, stream_case
+from tests.core_driver import (
+    CoreCase,
+    CoreResult,
+    build_driver,
+    build_emulated_driver,
+    run_cases,
+    stream_case,
+)
 from tests.file_vectors import HostileVector, hostile_vectors, valid_vectors
 from tests.random_networks import NetworkBuilder, random_inputs, random_network
 
@@ -31,18 +40,24 @@ NETWORKS = ["kws_ref_model_int8", "ic_pretrainedResnet_int8", "ad01_int8", "vww_
 REQUIRED_FEATURES_OFFSET = struct.calcsize(struct_format(HEADER[:5]))
 
 
-@pytest.fixture(
-    scope="module", params=["-DTHIMBLE_NARROW_MULTIPLY", "-DTHIMBLE_DSP_EMULATED"], ids=["m0", "m4"]
-)
+# The core on this machine in the C of a Cortex-M0, and with the instructions of a Cortex-M4 emulated.
+HOST = {"host-m0": "-DTHIMBLE_NARROW_MULTIPLY", "host-m4": "-DTHIMBLE_DSP_EMULATED"}
+
+
+@pytest.fixture(scope="module", params=[*HOST, *CPUS])
 def run(
     request: pytest.FixtureRequest,
     require_tool: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
-    """The core in the C of a Cortex-M0, and with the instructions of a Cortex-M4 emulated."""
+    """The core under sanitizers, and as it runs on boards, on emulated Cortex-M cores."""
     folder = tmp_path_factory.mktemp("core")
-    program = build_driver(require_tool("gcc"), folder, [request.param])
-    return lambda cases: run_cases(program, cases, folder)
+    if request.param in HOST:
+        command = build_driver(require_tool("gcc"), folder, [HOST[request.param]])
+    else:
+        tools = require_tool("arm-none-eabi-gcc"), require_tool("qemu-system-arm")
+        command = build_emulated_driver(*tools, request.param, folder)
+    return lambda cases: run_cases(command, cases, folder)
 
 
 def stream_vectors(name: str) -> list[tuple[dict, Stream]]:

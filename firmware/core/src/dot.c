@@ -48,7 +48,7 @@
     PRODUCT("x", "s0") PRODUCT("x1", "s1") PRODUCT("x2", "s2") PRODUCT("x3", "s3")                                     \
     "add %[i], #1\n\t"
 #define THUMB1_OPERANDS                                                                                                \
-    [s0] "+h"(s0), [s1] "+h"(s1), [s2] "+h"(s2), [s3] "+h"(s3), [i] "+l"(i), [weight] "=&l"(weight),                   \
+    [s0] "+h"(s0), [s1] "+h"(s1), [s2] "+h"(s2), [s3] "+h"(s3), [i] "+l"(i), [weight] "=&l"(loaded),                   \
         [product] "=&l"(product)
 #define THUMB1_PLACES                                                                                                  \
     [w] "l"(w), [x] "l"(x), [x1] "l"(x + step), [x2] "l"(x + 2 * step), [x3] "l"(x + 3 * step)
@@ -83,7 +83,7 @@ void thimble_dot_block(const thimble_runs *runs, const int8_t *x, int32_t step, 
         }
 #elif USES_THUMB1_ASSEMBLY
         /* Cortex-M0: the eight low registers hold all that is loaded, the high ones the sums. `i` counts up to 0. */
-        int32_t whole = count & ~3, rest = count & 3, weight, product;
+        int32_t whole = count & ~3, rest = count & 3, loaded, product;
         if (whole > 0) {
             int32_t i = -whole;
             w += whole, x += whole;

@@ -95,24 +95,33 @@ static result run_file(const uint8_t *data, uint32_t length, const uint8_t *inpu
     return found;
 }
 
-/* The whole matrix by an open stream. */
-static int32_t read_matrix(thimble_stream *stream, int8_t *matrix) {
-    for (uint32_t row = 0; row < stream->rows; row++) {
-        int8_t *out = matrix + (size_t)row * stream->cols;
-        int32_t error = thimble_stream_next(stream);
-        if (error < 0) {
-            return error;
-        }
-        if (!stream->positions) {
-            memcpy(out, stream->row, stream->cols);
-            continue;
-        }
-        memset(out, 0, stream->cols);
-        for (uint32_t i = 0; i < stream->count; i++) {
-            out[stream->positions[i]] = stream->row[i];
+/* The newest row of an open stream, as dense weights. */
+static void fill_row(const thimble_stream *stream, int8_t *row) {
+    if (!stream->positions) {
+        memcpy(row, stream->row, stream->cols);
+        return;
+    }
+    memset(row, 0, stream->cols);
+    for (uint32_t i = 0; i < stream->count; i++) {
+        row[stream->positions[i]] = stream->row[i];
+    }
+}
+
+/* Decodes the matrix once. The first time its rows are appended to `matrix`; again, they must be the same. */
+static void read_matrix(thimble_stream *stream, result *matrix, int again) {
+    int8_t *row = exactly(stream->cols);
+    for (uint32_t i = 0; i < stream->rows && matrix->code >= 0; i++) {
+        matrix->code = thimble_stream_next(stream);
+        if (matrix->code >= 0) {
+            fill_row(stream, row);
+            if (!again) {
+                append(matrix, row, stream->cols);
+            } else if (memcmp(matrix->bytes + (size_t)i * stream->cols, row, stream->cols) != 0) {
+                die("two ways of decoding differ");
+            }
         }
     }
-    return 0;
+    free(row);
 }
 
 static result run_stream(const uint8_t *data, uint32_t length) {
@@ -132,28 +141,20 @@ static result run_stream(const uint8_t *data, uint32_t length) {
     memset(&model, 0, sizeof model);
     model.data = payload;
     model.registry = &thimble_registry_all;
-    uint32_t count = weights.fields[THIMBLE_FIELD_WEIGHTS_ROWS] * weights.fields[THIMBLE_FIELD_WEIGHTS_COLS];
-    int8_t *first = exactly(count), *again = exactly(count);
     for (int pairs = 0; pairs < 2 && found.code >= 0; pairs++) {
         thimble_stream stream;
         uint8_t *scratch = exactly(thimble_stream_bytes(&thimble_registry_all, &weights, pairs));
         found.code = thimble_stream_open(&stream, &model, &weights, pairs, scratch);
         for (int pass = 0; pass < 2 && found.code >= 0; pass++) {
-            int8_t *matrix = pairs || pass ? again : first;
-            found.code = read_matrix(&stream, matrix);
-            if (found.code >= 0 && memcmp(first, matrix, count) != 0) {
-                die("two ways of decoding differ");
-            }
+            read_matrix(&stream, &found, pairs || pass);
             if (found.code >= 0) {
                 found.code = thimble_stream_rewind(&stream);
             }
         }
         free(scratch);
     }
-    append(&found, first, found.code < 0 ? 0 : count);
+    found.length = found.code < 0 ? 0 : found.length;
     found.memory_bytes = thimble_format_stream_bytes(&thimble_registry_all, &weights);
-    free(first);
-    free(again);
     free(payload);
     return found;
 }
