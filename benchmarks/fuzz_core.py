@@ -4,10 +4,10 @@
     python benchmarks/fuzz_core.py --seconds 60
     python benchmarks/fuzz_core.py --keep             add what reached new code to tests/vectors/fuzz
 
-The target is firmware/core/test/fuzz.c; it starts from tests/vectors/files and tests/vectors/fuzz. The kernels
-are compiled as for a Cortex-M0 and as for a Cortex-M4 (emulated DSP instructions), half of the time each. A
-finding is written to the current folder, named, and ends the run with exit code 1. Needs clang with libFuzzer
-(Debian: clang, libclang-rt-dev).
+The target is firmware/core/test/fuzz.c; it starts from tests/vectors/files and tests/vectors/fuzz. The
+kernels are compiled as for a Cortex-M0 and as for a Cortex-M4 (emulated DSP instructions), half of the time
+each. A finding is written to the current folder, named, and ends the run with exit code 1. Needs clang with
+libFuzzer (Debian: clang, libclang-rt-dev).
 """
 
 from __future__ import annotations
