@@ -37,8 +37,9 @@ extern const thimble_operator_type thimble_average_pool_2d, thimble_max_pool_2d,
 extern const thimble_operator_type thimble_lookup, thimble_concatenation, thimble_pad, thimble_reshape;
 extern const thimble_operator_type thimble_transpose, thimble_slice, thimble_resize_nearest;
 
-/* FIXED always comes with DENSE, SPARSE, BITMAP and BITS; the others with the first three. */
 extern const thimble_coder_type thimble_coder_fixed, thimble_coder_huffman, thimble_coder_class, thimble_coder_range;
+/* In the place of FIXED where weights are either coded otherwise or not at all. */
+extern const thimble_coder_type thimble_coder_raw;
 
 int32_t thimble_run_fused_depthwise(thimble_step_context *context);
 int32_t thimble_run_fused_add(thimble_step_context *context);

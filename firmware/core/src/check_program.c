@@ -63,6 +63,15 @@ static int payload_in_range(const thimble_constant *constant, const uint8_t *pay
            f[THIMBLE_FIELD_REQUANT_FORM] == THIMBLE_REQUANT_FORM_PACKED || requant_in_range(f, payload);
 }
 
+/* A registry may have a coder for some layouts only. */
+static int can_decode(const thimble_registry *registry, const thimble_constant *weights) {
+    uint32_t layout = weights->fields[THIMBLE_FIELD_WEIGHTS_LAYOUT];
+    const thimble_coder_type *coder = registry->coders[weights->fields[THIMBLE_FIELD_WEIGHTS_CODER]];
+    return thimble_is_raw(weights) || (THIMBLE_HAS(BITS) && layout == THIMBLE_LAYOUT_BITS
+                                           ? coder->next_bits_row != NULL
+                                           : coder->next_row[layout] != NULL);
+}
+
 /* One constant, whose data may start at `end` of DATA; returns where its data ends. */
 static uint32_t check_constant(thimble_model *model, thimble_cursor *cursor, uint32_t end) {
     thimble_constant constant = thimble_read_constant(cursor);
@@ -74,7 +83,8 @@ static uint32_t check_constant(thimble_model *model, thimble_cursor *cursor, uin
     if (constant.kind == THIMBLE_CONSTANT_WEIGHTS) {
         int32_t features = thimble_check_weights(&constant);
         thimble_expect(cursor, features >= 0, features);
-        thimble_expect(cursor, ((uint32_t)features & ~model->features) == 0, THIMBLE_ERROR_UNSUPPORTED_FEATURE);
+        thimble_expect(cursor, ((uint32_t)features & ~model->features) == 0 && can_decode(model->registry, &constant),
+                       THIMBLE_ERROR_UNSUPPORTED_FEATURE);
         in_words = f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_BITS;
     } else if (constant.kind == THIMBLE_CONSTANT_INTEGERS) {
         check_integers(cursor, f);

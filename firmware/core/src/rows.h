@@ -111,3 +111,7 @@ static int32_t next_sparse_row(thimble_stream *stream) {
     stream->count = kept;
     return 0;
 }
+
+/* next_row of a coder, without the layouts that the build leaves out. */
+#define THIMBLE_ROWS                                                                                             \
+    {next_dense_row, THIMBLE_HAS(SPARSE) ? next_sparse_row : NULL, THIMBLE_HAS(BITMAP) ? next_bitmap_row : NULL}

@@ -74,6 +74,9 @@ static inline int thimble_stream_is_raw(const thimble_stream *stream) {
     return stream->row != stream->buffer;
 }
 
+/* Whether rows of the file are dense rows as they are. */
+int thimble_is_raw(const thimble_constant *weights);
+
 /* Whether rows of these weights can be given as pairs: positions have 16 bits. */
 int thimble_has_pairs(const thimble_constant *weights);
 

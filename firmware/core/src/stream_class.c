@@ -72,5 +72,5 @@ static int32_t open_class(thimble_stream *stream, uint8_t *scratch) {
 }
 
 const thimble_coder_type thimble_coder_class = {
-    table_bytes, open_class, NULL, {next_dense_row, next_sparse_row, next_bitmap_row}, bits_finished, NULL,
+    table_bytes, open_class, NULL, THIMBLE_ROWS, bits_finished, NULL,
 };

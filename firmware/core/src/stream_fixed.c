@@ -59,6 +59,6 @@ static int32_t open_fixed(thimble_stream *stream, uint8_t *scratch) {
 }
 
 const thimble_coder_type thimble_coder_fixed = {
-    table_bytes,   open_fixed,   NULL, {next_dense_row, next_sparse_row, next_bitmap_row},
-    bits_finished, next_bits_row,
+    table_bytes,   open_fixed,   NULL, THIMBLE_ROWS,
+    bits_finished, THIMBLE_HAS(BITS) ? next_bits_row : NULL,
 };

@@ -77,5 +77,5 @@ static int32_t open_huffman(thimble_stream *stream, uint8_t *scratch) {
 }
 
 const thimble_coder_type thimble_coder_huffman = {
-    table_bytes, open_huffman, NULL, {next_dense_row, next_sparse_row, next_bitmap_row}, bits_finished, NULL,
+    table_bytes, open_huffman, NULL, THIMBLE_ROWS, bits_finished, NULL,
 };

@@ -143,6 +143,6 @@ static int range_finished(const thimble_stream *stream) {
 }
 
 const thimble_coder_type thimble_coder_range = {
-    table_bytes,    open_range, rewind_range, {next_dense_row, next_sparse_row, next_bitmap_row},
+    table_bytes,    open_range, rewind_range, THIMBLE_ROWS,
     range_finished, NULL,
 };
