@@ -44,7 +44,7 @@ from model_packager.format_table import (
     RequantForm,
     SectionKind,
 )
-from model_packager.model import Array, Model, Operator, Port, Requant, Tensor, Weights
+from model_packager.model import SIGN, Array, Model, Operator, Port, Requant, Tensor, Weights
 
 __all__ = ["ParsedFile", "Span", "byte_map", "dump", "load", "parse", "stream_of", "unpack_integers"]
 
@@ -218,6 +218,8 @@ def unpack_integers(payload: bytes, count: int, bits: int) -> Array:
 
 def _unpack_requant(payload: bytes, fields: dict[str, int]) -> Requant:
     count = fields["count"]
+    if fields["form"] == RequantForm.SIGN:
+        return SIGN
     if fields["form"] == RequantForm.PACKED:
         words = np.frombuffer(payload, "<u4")
         multipliers = (words & 0x3FFFFFFF) + (1 << 30)

@@ -29,10 +29,14 @@ from model_packager.format_table import (
     ConstantKind,
     DType,
     ErrorCode,
+    Layout,
     OperatorKind,
+    RequantForm,
     ScheduleKind,
     TensorFlag,
+    ValueMap,
 )
+from model_packager.model import bit_channels
 
 WEIGHTED = (OperatorKind.CONV_2D, OperatorKind.DEPTHWISE_CONV_2D, OperatorKind.FULLY_CONNECTED)
 POOLS = (OperatorKind.AVERAGE_POOL_2D, OperatorKind.MAX_POOL_2D)
@@ -44,6 +48,9 @@ TWO_INPUTS = (
     OperatorKind.MINIMUM,
 )
 ELEMENT_WISE = (*TWO_INPUTS, OperatorKind.LOOKUP)
+# What takes tensors of bits; those with weights may take or make bits at one end only.
+BIT_WEIGHTED = (OperatorKind.CONV_2D, OperatorKind.FULLY_CONNECTED)
+BIT_MOVING = (OperatorKind.MAX_POOL_2D, OperatorKind.PAD, OperatorKind.RESHAPE)
 FUSED_TAILS = {
     ScheduleKind.FUSED_DEPTHWISE: (OperatorKind.DEPTHWISE_CONV_2D,),
     ScheduleKind.FUSED_ADD: (OperatorKind.ADD, OperatorKind.SUB),
@@ -109,16 +116,26 @@ class _Check:
 
     def dtypes(self) -> None:
         first = self.outputs[0].dtype
+        every = {tensor.dtype for tensor in (*self.inputs, *self.outputs)}
+        if DType.BIT in every and self.operator.kind in BIT_WEIGHTED:
+            self.require(every <= {DType.BIT, DType.INT8}, "bits go with int8 only")
+            self.require(self.operator.schedule is ScheduleKind.WHOLE, "an operator on bits has a schedule")
+            return
         self.require(all(tensor.dtype is first for tensor in self.inputs), "its tensors differ in dtype")
         if self.operator.kind is OperatorKind.LOOKUP:
             self.require(first is DType.INT8, "a table takes int8 only")
+        self.require(first is not DType.BIT or self.operator.kind in BIT_MOVING, "it takes no bits")
 
     # -- shapes and attributes
 
-    def zero_point(self, name: str) -> None:
-        self.attribute(name, *DTYPE_RANGES[self.outputs[0].dtype])
+    def zero_point(self, name: str, dtype: DType | None = None) -> None:
+        self.attribute(name, *DTYPE_RANGES[self.outputs[0].dtype if dtype is None else dtype])
 
     def clamp(self) -> None:
+        if self.outputs[0].dtype is DType.BIT:
+            self.attribute("clamp_min", -128, -128)
+            self.attribute("clamp_max", 127, 127)
+            return
         low, high = DTYPE_RANGES[self.outputs[0].dtype]
         least = self.attribute("clamp_min", low, high)
         self.attribute("clamp_max", least, high)
@@ -148,7 +165,7 @@ class _Check:
 
     def weighted(self) -> None:
         rows, cols = self.weights_shape()
-        self.zero_point("input_zero_point")
+        self.zero_point("input_zero_point", self.inputs[0].dtype)
         self.zero_point("output_zero_point")
         self.clamp()
         requant, bias = self.constant(1), self.constant(2)
@@ -157,14 +174,21 @@ class _Check:
         self.require(count in (1, rows), f"{count} requantisations for {rows} rows")
         if bias is not None:
             self.require(bias.fields["count"] == rows, f"{bias.fields['count']} biases for {rows} rows")
+        to_bits = self.outputs[0].dtype is DType.BIT
+        is_sign = requant.fields["form"] == RequantForm.SIGN
+        self.require(is_sign == to_bits, "its output and its requantisation disagree about bits")
+        channels = self.inputs[0].shape4[3]
+        if self.inputs[0].dtype is DType.BIT:
+            channels = self.bit_input()
         if self.operator.kind is OperatorKind.FULLY_CONNECTED:
-            size, outputs = self.inputs[0].element_count, self.outputs[0].element_count
+            size = self.inputs[0].element_count // self.inputs[0].shape4[3] * channels
+            outputs = self.outputs[0].element_count
             self.require(cols == size, f"{cols} columns for {size} inputs")
             self.require(rows == outputs, f"{rows} rows for {outputs} outputs")
+            self.require(not to_bits or self.outputs[0].shape4[3] == rows, "its bits are not in one row")
             return
         self.window()
         taps = self.operator.attributes["kernel_h"] * self.operator.attributes["kernel_w"]
-        channels = self.inputs[0].shape4[3]
         self.require(
             rows == self.outputs[0].shape4[3], f"{rows} rows for {self.outputs[0].shape4[3]} channels"
         )
@@ -178,6 +202,17 @@ class _Check:
             self.attribute("groups", 1, 1)
             self.require(rows % channels == 0, f"{rows} rows are no multiple of {channels} channels")
         self.require(cols == taps, f"{cols} columns, not {taps}")
+
+    def bit_input(self) -> int:
+        """Weights of an operator that reads bits; returns the channels that its rows have for each cell."""
+        weights = self.constant(0)
+        assert weights is not None
+        kind = weights.fields["layout"], weights.fields["value_map"]
+        self.require(kind == (Layout.BITS, ValueMap.BINARY), "it reads bits with weights that are not binary")
+        if self.operator.kind is OperatorKind.CONV_2D:
+            for name in ("groups", "dilation_h", "dilation_w"):
+                self.attribute(name, 1, 1)
+        return bit_channels(self.inputs[0].shape4[3])
 
     def weights_shape(self) -> tuple[int, int]:
         constant = self.constant(0)
@@ -235,6 +270,10 @@ class _Check:
     def same_count(self) -> None:
         counts = self.inputs[0].element_count, self.outputs[0].element_count
         self.require(counts[0] == counts[1], f"it makes {counts[1]} elements out of {counts[0]}")
+        if self.outputs[0].dtype is DType.BIT:
+            channels = self.inputs[0].shape4[3], self.outputs[0].shape4[3]
+            whole = channels[0] % 32 == channels[1] % 32 == 0
+            self.require(whole or channels[0] == channels[1], "its channels are no whole words")
 
     def lookup(self) -> None:
         self.same_count()
@@ -260,6 +299,9 @@ class _Check:
             low = self.attribute(f"before_{axis}", 0, after)
             high = self.attribute(f"after_{axis}", 0, after)
             self.require(low + before + high == after, f"its shapes do not match on axis {axis}")
+        if self.outputs[0].dtype is DType.BIT:
+            channels = self.inputs[0].shape4[3], self.outputs[0].shape4[3]
+            self.require(channels[0] == channels[1], "it pads the channels of bits")
 
     def transposed(self) -> None:
         sources = [self.attribute(f"axis_{axis}", 0, 3) for axis in range(4)]

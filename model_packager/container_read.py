@@ -43,12 +43,13 @@ from model_packager.format_table import (
     ValueMap,
     struct_format,
 )
+from model_packager.model import bit_channels
 
 Buffer = bytes | bytearray | memoryview
 Span = tuple[int, int, str]  # offset, length, what
 
 # Version 1 defines these bits but no bytes that would use them, so no reader of version 1 has them.
-RESERVED_FEATURES = Feature.BIT_ACTIVATIONS | Feature.ROW_INDEX | Feature.FLOAT_TENSORS | Feature.COLUMN_SCAN
+RESERVED_FEATURES = Feature.ROW_INDEX | Feature.FLOAT_TENSORS | Feature.COLUMN_SCAN
 READER_FEATURES = int(sum(Feature)) & ~int(RESERVED_FEATURES)
 READER_OPERATORS = sum(1 << kind for kind in OperatorKind)
 
@@ -68,8 +69,9 @@ DTYPE_FEATURES = {
     DType.BIT: Feature.BIT_ACTIVATIONS,
     DType.FLOAT32: Feature.FLOAT_TENSORS,
 }
-DTYPE_BYTES = {DType.INT8: 1, DType.INT16: 2}
-DTYPE_RANGES = {DType.INT8: (-128, 127), DType.INT16: (-32768, 32767)}
+DTYPE_ALIGNMENTS = {DType.INT8: 1, DType.INT16: 2, DType.BIT: 4}
+# Of zero points; a tensor of bits has none.
+DTYPE_RANGES = {DType.INT8: (-128, 127), DType.INT16: (-32768, 32767), DType.BIT: (0, 0)}
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,10 @@ class ParsedTensor:
 
     @property
     def size_bytes(self) -> int:
-        return self.element_count * DTYPE_BYTES[self.dtype]
+        if self.dtype is DType.BIT:
+            channels = self.shape4[3]
+            return self.element_count // channels * bit_channels(channels) // 8
+        return self.element_count * DTYPE_ALIGNMENTS[self.dtype]
 
     @property
     def shape4(self) -> tuple[int, int, int, int]:
@@ -425,15 +430,17 @@ class ProgramReader:
             raise fail(ErrorCode.RESERVED_BITS, f"{what} has reserved flags 0x{flags:x}")
         if flags & TensorFlag.PERSISTENT:
             self._need(Feature.PERSISTENT_TENSORS, what)
+            if dtype is DType.BIT:
+                raise fail(ErrorCode.BAD_TENSOR, f"{what} holds bits and is persistent")
         shape = self._shape(dtype, what)
         arena_offset = self.cursor.u()
-        if arena_offset % DTYPE_BYTES[dtype]:
-            raise fail(ErrorCode.BAD_TENSOR, f"{what} has an odd arena offset, {arena_offset}")
+        if arena_offset % DTYPE_ALIGNMENTS[dtype]:
+            raise fail(ErrorCode.BAD_TENSOR, f"{what} has an unaligned arena offset, {arena_offset}")
         self.parsed.tensors.append(ParsedTensor(dtype, TensorFlag(flags), shape, arena_offset))
 
     def _shape(self, dtype: DType, what: str) -> tuple[int, ...]:
         shape: list[int] = []
-        size_bytes = DTYPE_BYTES[dtype]
+        size_bytes = 2 if dtype is DType.INT16 else 1
         for _ in range(self.cursor.count(Limit.RANK)):
             dimension = self.cursor.u()
             if dimension == 0:
@@ -442,6 +449,8 @@ class ProgramReader:
             if dimension > Limit.DIMENSION or size_bytes > Limit.TENSOR_BYTES:
                 raise fail(ErrorCode.LIMIT_EXCEEDED, f"{what} has more than {Limit.TENSOR_BYTES} bytes")
             shape.append(dimension)
+        if ParsedTensor(dtype, TensorFlag(0), tuple(shape), 0).size_bytes > Limit.TENSOR_BYTES:
+            raise fail(ErrorCode.LIMIT_EXCEEDED, f"{what} has more than {Limit.TENSOR_BYTES} bytes")
         return tuple(shape)
 
     # -- constants
@@ -460,7 +469,7 @@ class ProgramReader:
         elif kind is ConstantKind.INTEGERS:
             _check_integers_fields(fields, what)
         else:
-            _check_requant_fields(fields, what)
+            _check_requant_fields(fields, self.header.required_features, what)
         constant = ParsedConstant(kind, fields, self.data_start + fields["data_offset"])
         self._place(constant, index, what)
         self.parsed.constants.append(constant)
@@ -550,6 +559,8 @@ class ProgramReader:
             raise fail(ErrorCode.BAD_PORT, f"{what} names tensor {tensor}, which does not exist")
         if flags & ~sum(PortFlag):
             raise fail(ErrorCode.RESERVED_BITS, f"{what} has reserved flags 0x{flags:x}")
+        if self.parsed.tensors[tensor].dtype is DType.BIT:
+            raise fail(ErrorCode.BAD_PORT, f"{what} is a tensor of bits")
         low, high = DTYPE_RANGES[self.parsed.tensors[tensor].dtype]
         if not low <= zero_point <= high:
             raise fail(ErrorCode.BAD_PORT, f"{what} has zero point {zero_point}, outside {low} to {high}")
@@ -596,7 +607,7 @@ def stream_features(descriptor: StreamDescriptor) -> Feature:
 def is_word_aligned(constant: ParsedConstant) -> bool:
     """Whether the constant starts at a multiple of 4 in the file, because readers take it word by word."""
     if constant.kind is ConstantKind.REQUANT:
-        return constant.fields["form"] != RequantForm.POWER_OF_TWO
+        return constant.fields["form"] in (RequantForm.PACKED, RequantForm.WIDE)
     return constant.kind is ConstantKind.WEIGHTS and constant.fields["layout"] == Layout.BITS
 
 
@@ -625,16 +636,17 @@ def _check_integers_payload(fields: dict[str, int], payload: bytes, what: str) -
         raise fail(ErrorCode.BAD_CONSTANT, f"{what} does not end with zero bits")
 
 
-def _check_requant_fields(fields: dict[str, int], what: str) -> None:
+def _check_requant_fields(fields: dict[str, int], features: int, what: str) -> None:
     _check_count(fields, what)
     form, shift_base = fields["form"], fields["shift_base"]
-    if form not in set(RequantForm):
+    sign = form == RequantForm.SIGN and fields["count"] == 1 and features & Feature.BIT_ACTIVATIONS
+    if form not in (RequantForm.PACKED, RequantForm.WIDE, RequantForm.POWER_OF_TWO) and not sign:
         raise fail(ErrorCode.BAD_CONSTANT, f"{what} has requantisation form {form}")
     highest = SHIFT_MAX - 3 if form == RequantForm.PACKED else 0
     lowest = SHIFT_MIN if form == RequantForm.PACKED else 0
     if not lowest <= shift_base <= highest:
         raise fail(ErrorCode.BAD_CONSTANT, f"{what} has shift_base {shift_base}, not {lowest} to {highest}")
-    value_bytes = {RequantForm.PACKED: 4, RequantForm.WIDE: 5, RequantForm.POWER_OF_TWO: 1}[RequantForm(form)]
+    value_bytes = (4, 5, 1, 0)[form]
     _check_data_bytes(fields, value_bytes * fields["count"], what)
 
 
@@ -646,7 +658,7 @@ def _check_requant_payload(fields: dict[str, int], payload: bytes, what: str) ->
         low, high, shifts = SHIFT_MIN, SHIFT_MAX, payload[4 * count :]
     else:
         low, high, shifts = 0, 31, payload
-    if fields["form"] != RequantForm.PACKED:
+    if fields["form"] in (RequantForm.WIDE, RequantForm.POWER_OF_TWO):
         for shift in struct.unpack(f"<{count}b", shifts):
             if not low <= shift <= high:
                 raise fail(ErrorCode.BAD_CONSTANT, f"{what} has a shift of {shift}, outside {low} to {high}")

@@ -29,6 +29,7 @@ from model_packager.container_read import (
     trailer_bytes,
 )
 from model_packager.encoders import Encoding, Objective, Stream, StreamDescriptor, choose, encode
+from model_packager.encoders.bit_planes import BINARY
 from model_packager.encoders.choose import raw
 from model_packager.encoders.scratch import is_raw, stream_scratch_bytes
 from model_packager.errors import PackError
@@ -160,6 +161,9 @@ def _add_table(pool: _ConstantPool, table: Array) -> int:
 
 
 def _add_requant(pool: _ConstantPool, requant: Requant) -> int:
+    if requant.sign:
+        fields = {"count": 1, "form": int(RequantForm.SIGN), "shift_base": 0}
+        return pool.add(ConstantKind.REQUANT, fields, b"")
     multipliers, shifts = requant.multipliers.astype(np.int64), requant.shifts.astype(np.int64)
     low, high = (0, 31) if requant.power_of_two else (SHIFT_MIN, SHIFT_MAX)
     if shifts.min() < low or shifts.max() > high:
@@ -186,9 +190,12 @@ def _add_requant(pool: _ConstantPool, requant: Requant) -> int:
 # --------------------------------------------------------------------------------------------- operators
 
 
-def _stream(weights: Weights, asked: Any, objective: Objective) -> Stream:
-    """The stream of a weight matrix: as asked for, as the weights say, or the best under the objective."""
+def _stream(weights: Weights, asked: Any, objective: Objective, reads_bits: bool) -> Stream:
+    """The stream of a weight matrix: as asked for, as the weights say, or the best under the objective; with
+    a BIT input there is one kind only."""
     wanted = asked if asked is not None else weights.encoding
+    if reads_bits and wanted is None:
+        wanted = BINARY
     if isinstance(wanted, Stream):
         shape = wanted.descriptor.rows, wanted.descriptor.cols
         if shape != weights.values.shape:
@@ -347,13 +354,14 @@ def write(
     """The bytes of a file; see ``container.dump``."""
     if model.is_float:
         raise PackError("a float model cannot be stored; quantise it first")
-    if any(tensor.dtype not in (DType.INT8, DType.INT16) for tensor in model.tensors):
-        raise PackError("only int8 and int16 tensors can be stored")
+    if any(tensor.dtype not in (DType.INT8, DType.INT16, DType.BIT) for tensor in model.tensors):
+        raise PackError("only tensors of int8, int16 and bits can be stored")
     pool, streams = _ConstantPool(), {}
     constants: list[list[int | None]] = []
     for index, operator in enumerate(model.operators):
         if operator.weights is not None:
-            streams[index] = _stream(operator.weights, encodings.get(index), objective)
+            reads_bits = model.reads_bits(operator)
+            streams[index] = _stream(operator.weights, encodings.get(index), objective, reads_bits)
         what = f"operator {index} ({operator.kind.name})"
         constants.append(_operator_constants(pool, operator, streams.get(index), what))
     placed, constants_program, data = pool.place()

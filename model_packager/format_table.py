@@ -260,7 +260,7 @@ class DType(enum.IntEnum):
     INT8 = 0
     INT16 = 1
     INT32 = 2
-    BIT = 3  # packed, bit 1 is +1 and bit 0 is -1
+    BIT = 3  # channels packed into 32-bit words, bit 1 is +1 and bit 0 is -1
     FLOAT32 = 4  # reference executor only
 
 
@@ -285,6 +285,7 @@ class RequantForm(enum.IntEnum):
     PACKED = 0  # 32-bit words: bits 0-29 multiplier - 2^30, bits 30-31 shift - shift_base
     WIDE = 1  # count int32 multipliers, then count int8 shifts
     POWER_OF_TWO = 2  # count int8 right shifts, rounding half up: dynamic fixed point
+    SIGN = 3  # no payload: the output bit is 1 where the accumulator is not negative
 
 
 # Fields of a constant in the PROGRAM section, in order; `s` is a zigzag varint, `u` an unsigned varint.

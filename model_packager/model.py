@@ -22,8 +22,14 @@ NUMPY_DTYPES: dict[DType, type] = {
     DType.INT8: np.int8,
     DType.INT16: np.int16,
     DType.INT32: np.int32,
+    DType.BIT: np.int8,  # -1 and +1
     DType.FLOAT32: np.float32,
 }
+
+
+def bit_channels(channels: int) -> int:
+    """Channels of a BIT tensor with those that fill up the last word of a position."""
+    return -(-channels // 32) * 32
 
 
 @dataclass
@@ -50,7 +56,8 @@ class Tensor:
     @property
     def size_bytes(self) -> int:
         if self.dtype is DType.BIT:
-            return (self.element_count + 31) // 32 * 4
+            channels = self.shape[-1] if self.shape else 1
+            return self.element_count // channels * bit_channels(channels) // 8
         return self.element_count * np.dtype(NUMPY_DTYPES[self.dtype]).itemsize
 
     @property
@@ -66,9 +73,10 @@ class Weights:
 
     A convolution's columns run over (kernel row, kernel column, input channel of the group), a depthwise
     one's over (kernel row, kernel column), a fully connected one's over the flattened input. dtype int8 in an
-    integer model, float32 in a float model. ``scales`` (rows,) or (1,) float64: real = scale * value (integer
-    models before packing; None after loading from a container). ``encoding`` is None until chosen: a
-    ``model_packager.encoders.Encoding``, or what a pass asks for.
+    integer model, float32 in a float model. With a BIT input they are -1 and +1, and the channels of each
+    kernel cell are followed by as many -1 as fill up a word (``bit_channels``). ``scales`` (rows,) or (1,)
+    float64: real = scale * value (integer models before packing; None after loading from a container).
+    ``encoding`` is None until chosen: a ``model_packager.encoders.Encoding``, or what a pass asks for.
     """
 
     values: Array
@@ -81,12 +89,17 @@ class Requant:
     """Requantisation of accumulators: ``multipliers`` and ``shifts`` are int32 (1,) or (rows,) arrays.
 
     ``shifts`` follow TFLM (positive is left). With ``power_of_two`` the multipliers are absent from the file
-    and ``shifts`` are right shifts with round half up (dynamic fixed point).
+    and ``shifts`` are right shifts with round half up (dynamic fixed point). With ``sign`` the output is a
+    BIT tensor, +1 where the accumulator is not negative, and neither array counts (``SIGN``).
     """
 
     multipliers: Array
     shifts: Array
     power_of_two: bool = False
+    sign: bool = False
+
+
+SIGN = Requant(np.zeros(1, np.int32), np.zeros(1, np.int32), sign=True)
 
 
 @dataclass
@@ -150,3 +163,7 @@ class Model:
     @property
     def is_float(self) -> bool:
         return any(tensor.dtype is DType.FLOAT32 for tensor in self.tensors)
+
+    def reads_bits(self, operator: Operator) -> bool:
+        """Whether the operator's input is a BIT tensor."""
+        return self.tensors[operator.inputs[0]].dtype is DType.BIT

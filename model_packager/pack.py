@@ -18,6 +18,7 @@ import numpy as np
 
 from model_packager import container, reference
 from model_packager.encoders import Encoding, Objective, Stream, choose, encode
+from model_packager.encoders.bit_planes import BINARY
 from model_packager.encoders.choose import raw
 from model_packager.errors import ImportRefused, PackError, UsageError
 from model_packager.format_table import OPERATOR_ATTRIBUTES, ScheduleKind
@@ -116,6 +117,16 @@ def _streams(model: Model, encode_one: Callable[[Operator], Stream]) -> dict[int
     return streams
 
 
+def _plain(model: Model) -> Callable[[Operator], Stream]:
+    """The streams that are read in place: raw ones, and words where the input is of bits."""
+
+    def encode_one(operator: Operator) -> Stream:
+        values = _weights(operator).values
+        return encode(values, BINARY) if model.reads_bits(operator) else raw(values)
+
+    return encode_one
+
+
 def _chosen(operator: Operator, objective: str, scratch_limit_bytes: int) -> Stream:
     """The stream that a pass asked for, where that is not larger than raw, or the best one."""
     assert operator.weights is not None
@@ -128,10 +139,6 @@ def _chosen(operator: Operator, objective: str, scratch_limit_bytes: int) -> Str
 def _weights(operator: Operator) -> Weights:
     assert operator.weights is not None
     return operator.weights
-
-
-def _raw(operator: Operator) -> Stream:
-    return raw(_weights(operator).values)
 
 
 def _dump(model: Model, options: PlanOptions, streams: dict[int, Stream], signer: Signer | None) -> bytes:
@@ -168,6 +175,7 @@ def _same_operator(first: Operator, second: Operator) -> bool:
         return same
     same &= np.array_equal(first.weights.values, second.weights.values)
     same &= first.requant.power_of_two == second.requant.power_of_two
+    same &= first.requant.sign == second.requant.sign
     same &= first.requant.power_of_two or _same_array(first.requant.multipliers, second.requant.multipliers)
     return same and _same_array(first.requant.shifts, second.requant.shifts)
 
@@ -280,12 +288,17 @@ def _smallest_file(model: Model, objective: str, signer: Signer | None) -> tuple
     """
     asked = {i: o.weights.encoding for i, o in enumerate(model.operators) if o.weights is not None}
     options = PlanOptions(band_slack=BAND_SLACK[objective])
-    raw_streams = _streams(model, _raw)
+    plain = _plain(model)
+    raw_streams = _streams(model, plain)
     raw_file = _dump(model, options, raw_streams, signer)
     for index, encoding in asked.items():
         _weights(model.operators[index]).encoding = encoding
     limit = model.arena_bytes
-    streams = _streams(model, lambda operator: _chosen(operator, objective, limit))
+
+    def encode_one(operator: Operator) -> Stream:
+        return plain(operator) if model.reads_bits(operator) else _chosen(operator, objective, limit)
+
+    streams = _streams(model, encode_one)
     data = _dump(model, options, streams, signer)
     free = {index: raw_streams[index] for index, encoding in asked.items() if encoding is None}
     for replace in (_with_fewer_rewinds, _with_less_scratch):

@@ -22,6 +22,8 @@ from model_packager.format_table import (
     SECTION_ENTRY,
     Coder,
     ConstantKind,
+    DType,
+    Feature,
     Field,
     Layout,
     OperatorKind,
@@ -32,7 +34,7 @@ from model_packager.format_table import (
     TensorFlag,
     ValueMap,
 )
-from model_packager.model import Model, Operator, Requant
+from model_packager.model import SIGN, Model, Operator, Requant, Tensor
 from tests.file_vectors import FOLDER
 from tests.program_tokens import s, tokens, u
 from tests.tiny_models import ENCODING_MODELS, TINY_MODELS, header_numbers
@@ -163,10 +165,12 @@ def _envelope() -> Iterator[HostileFile]:
         "arena_more": (_header("arena_bytes", arena_bytes + 4), "bad_tensor"),
         "scratch_more": (_header("scratch_bytes", 1), "bad_constant"),
     }  # fmt: skip
-    for bit in (12, 14, 15, 16):  # the features that version 1 reserves
+    for bit in (14, 15, 16):  # the features that version 1 reserves
         fixed[f"feature_{bit}"] = (_header("required_features", 1 | 1 << bit), "unsupported_feature")
     for name, (target, error) in fixed.items():
         yield HostileFile(name, base, target, "all", error)
+    # BIT_ACTIVATIONS without a tensor of bits: a decoder does not look for what is not there.
+    yield HostileFile("feature_12", base, _header("required_features", 1 | 1 << 12), "all", None)
     yield HostileFile("hash_of_other_file", base, _header("model_version", 9), "none", "bad_header_crc")
     many = _header("section_count", 16, "raw_2_bits")
     yield HostileFile("section_count_16", "raw_2_bits", many, "all", "truncated")
@@ -431,6 +435,68 @@ def _remodel(name: str, *changes: Change) -> bytes:
     return write(model, "size", {}, None, False)
 
 
+def _by_sign(operator: int) -> Change:
+    def change(model: Model) -> None:
+        model.operators[operator].requant = SIGN
+
+    return change
+
+
+def _dtype(tensor: int, dtype: DType) -> Change:
+    def change(model: Model) -> None:
+        model.tensors[tensor].dtype = dtype
+
+    return change
+
+
+def _declare_bits(model: Model) -> None:
+    """A tensor of bits that nothing touches, so that the header declares them."""
+    model.tensors.append(Tensor("bits", (1,), DType.BIT))
+
+
+def _inner_output(model: Model) -> None:
+    """The model's output becomes a new tensor that an operator writes from the input, so that the tensor
+    that was its output may be of any type."""
+    source = model.tensors[model.inputs[0].tensor]
+    end = max(tensor.arena_offset + tensor.size_bytes for tensor in model.tensors)
+    model.tensors.append(replace(source, arena_offset=-(-end // 4) * 4))
+    model.outputs[0].tensor = len(model.tensors) - 1
+    table = np.zeros(256, np.int8)
+    model.operators.append(
+        Operator(OperatorKind.LOOKUP, [model.inputs[0].tensor], [len(model.tensors) - 1], table=table)
+    )
+
+
+def _bit_columns(cols: int) -> Change:
+    def change(model: Model) -> None:
+        weights = model.operators[1].weights
+        assert weights is not None
+        weights.values = weights.values[:, :cols]
+
+    return change
+
+
+def _encode(operator: int, encoding: Encoding) -> Change:
+    def change(model: Model) -> None:
+        weights = model.operators[operator].weights
+        assert weights is not None
+        weights.encoding = encoding
+
+    return change
+
+
+def _place_like(tensor: int, other: int) -> Change:
+    def change(model: Model) -> None:
+        model.tensors[tensor].arena_offset = model.tensors[other].arena_offset
+
+    return change
+
+
+def _bit_maximum(model: Model) -> None:
+    model.operators[2] = Operator(OperatorKind.MAXIMUM, [2, 2], [3])
+    model.tensors[3].shape = model.tensors[2].shape
+
+
 def _attributes(operator: int = 0, **attributes: int) -> Change:
     return lambda model: model.operators[operator].attributes.update(attributes)
 
@@ -464,18 +530,18 @@ def _operands(operator: int, inputs: list[int], outputs: list[int]) -> Change:
     return change
 
 
-def _requant_rows(count: int) -> Change:
+def _requant_rows(count: int, operator: int = 0) -> Change:
     def change(model: Model) -> None:
-        model.operators[0].requant = Requant(
+        model.operators[operator].requant = Requant(
             np.arange(count, dtype=np.int32) + (1 << 30), np.zeros(count, np.int32)
         )
 
     return change
 
 
-def _bias_rows(count: int) -> Change:
+def _bias_rows(count: int, operator: int = 0) -> Change:
     def change(model: Model) -> None:
-        model.operators[0].bias = np.arange(count, dtype=np.int32) + 1
+        model.operators[operator].bias = np.arange(count, dtype=np.int32) + 1
 
     return change
 
@@ -522,6 +588,44 @@ def _lookup_behind(model: Model) -> None:
     model.operators.append(Operator(OperatorKind.LOOKUP, [between], [len(model.tensors) - 1], table=table))
 
 
+def _bit_tensors() -> Iterator[HostileFile]:
+    """What a loader refuses while it reads the program. In bit_fully_connected tensor 1 is of 70 bits, tensor
+    2 of 40; constants are in the order of their payloads."""
+    base = "bit_fully_connected"
+    parsed = container.parse(_base(base))
+    sign = next(
+        f"constant{index}"
+        for index, constant in enumerate(parsed.constants)
+        if constant.fields.get("form") == RequantForm.SIGN
+    )
+    features = parsed.header.required_features
+    persistent = {"required_features": features | Feature.PERSISTENT_TENSORS}
+    undeclared = {"required_features": features & ~Feature.BIT_ACTIVATIONS}
+    cases: dict[str, tuple[dict[str, bytes | None], dict[str, int], str]] = {
+        "undeclared": ({}, undeclared, "unsupported_feature"),
+        "persistent": ({"tensor1.flags": u(1)}, persistent, "bad_tensor"),
+        "persistent_undeclared": ({"tensor1.flags": u(1)}, {}, "unsupported_feature"),
+        "offset_2": ({"tensor1.arena_offset": u(34)}, {}, "bad_tensor"),
+        "dimension_0": ({"tensor1.dimension1": u(0)}, {}, "bad_tensor"),
+        "dimension_2_30": ({"tensor1.dimension0": u(1 << 30)}, {}, "limit_exceeded"),
+        "words_over_limit": (
+            {"tensor1.dimension0": u(1 << 29), "tensor1.dimension1": u(1)}, {}, "limit_exceeded",
+        ),
+        "words_at_limit": (
+            {"tensor1.dimension0": u(1 << 28), "tensor1.dimension1": u(1)}, {}, "bad_operator",
+        ),
+        "sign_count_2": ({f"{sign}.count": u(2)}, {}, "bad_constant"),
+        "sign_count_0": ({f"{sign}.count": u(0)}, {}, "bad_constant"),
+        "sign_data_bytes": ({f"{sign}.data_bytes": u(1)}, {}, "bad_constant"),
+        "sign_shift_base": ({f"{sign}.shift_base": s(1)}, {}, "bad_constant"),
+        "form_4": ({f"{sign}.form": u(4)}, {}, "bad_constant"),
+        "output_port": ({"output0.tensor": u(2)}, {}, "bad_port"),
+        "input_port": ({"input0.tensor": u(1)}, {}, "bad_port"),
+    }  # fmt: skip
+    for name, (edits, header, error) in cases.items():
+        yield HostileFile(f"bit_{name}", base, reprogram(base, edits, header), "all", error)
+
+
 def _encode_all(encoding: Encoding) -> Change:
     def change(model: Model) -> None:
         for operator in model.operators:
@@ -536,6 +640,8 @@ def _output_unwritten(model: Model) -> None:
     model.outputs[0].tensor = len(model.tensors) - 1
 
 
+_DENSE = Encoding(Layout.DENSE, Coder.FIXED, ValueMap.IDENTITY)
+_TERNARY_BITS = Encoding(Layout.BITS, Coder.FIXED, ValueMap.TERNARY)
 _IN_PLACE, _BANDS = ScheduleKind.IN_PLACE, ScheduleKind.BANDS
 _FUSED_DEPTHWISE, _FUSED_ADD = ScheduleKind.FUSED_DEPTHWISE, ScheduleKind.FUSED_ADD
 
@@ -661,10 +767,44 @@ _CROSS_CASES: dict[str, tuple[str, tuple[Change, ...]]] = {
     "fused_add_in_place_elsewhere": ("fused_add_in_place", (_place(3, 60),)),
     "fused_add_tail_parameter": ("fused_add_in_place", (_schedule(_IN_PLACE, 1, 1),)),
     "fused_add_tail_bands": ("fused_add", (_schedule(_BANDS, 1, 1),)),
+    "bit_conv_zero_point": ("bit_conv_2d", (_attributes(1, input_zero_point=1),)),
+    "bit_conv_output_zero_point": ("bit_conv_2d", (_attributes(1, output_zero_point=1),)),
+    "bit_conv_clamp_min": ("bit_conv_2d", (_attributes(1, clamp_min=-127),)),
+    "bit_conv_clamp_max": ("bit_conv_2d", (_attributes(1, clamp_max=0),)),
+    "bit_conv_groups": ("bit_pointwise", (_attributes(2, groups=2),)),
+    "bit_conv_dilation": ("bit_conv_2d", (_attributes(1, dilation_h=2, pad_top=2, pad_bottom=2),)),
+    "bit_conv_columns": ("bit_conv_2d", (_bit_columns(35 * 9),)),
+    "bit_conv_weights_int8": ("bit_conv_2d", (_encode(1, _DENSE),)),
+    "bit_conv_weights_ternary": ("bit_conv_2d", (_encode(1, _TERNARY_BITS),)),
+    "bit_conv_requantised": ("bit_conv_2d", (_requant_rows(33, 1),)),
+    "bit_conv_to_int8_by_sign": ("bit_conv_2d", (_by_sign(2),)),
+    "bit_conv_in_place": ("bit_pointwise", (_schedule(_IN_PLACE, 1, 1), _place_like(2, 1))),
+    "bit_conv_bands": ("bit_conv_2d", (_schedule(_BANDS, 1, 1),)),
+    "bit_conv_bands_from_int8": ("bit_conv_2d", (_schedule(_BANDS, 1),)),
+    "bit_conv_fused": ("fused_add", (_by_sign(0), _dtype(2, DType.BIT))),
+    "bit_conv_bias_rows": ("bit_conv_2d", (_bias_rows(34, 1),)),
+    "conv_by_sign": ("conv_2d", (_by_sign(0), _declare_bits)),
+    "depthwise_to_bits": ("depthwise_conv_2d", (_by_sign(0), _dtype(1, DType.BIT), _inner_output)),
+    "depthwise_of_bits": ("bit_pointwise", (_kind(OperatorKind.DEPTHWISE_CONV_2D, 1),)),
+    "bit_fully_connected_columns": ("bit_fully_connected", (_shape(1, 1, 64),)),
+    "bit_fully_connected_rows": ("bit_fully_connected", (_shape(2, 1, 41),)),
+    "bit_fully_connected_spread": ("bit_fully_connected", (_shape(2, 1, 4, 10),)),
+    "bit_pool_clamp": ("bit_max_pool_2d", (_attributes(1, clamp_max=126),)),
+    "bit_pool_channels": ("bit_max_pool_2d", (_shape(2, 1, 3, 2, 36),)),
+    "bit_pool_average": ("bit_max_pool_2d", (_kind(OperatorKind.AVERAGE_POOL_2D, 1),)),
+    "bit_pool_to_int8": ("bit_max_pool_2d", (_dtype(2, DType.INT8),)),
+    "bit_pad_value": ("bit_moves", (_attributes(1, value=1),)),
+    "bit_pad_channels": ("bit_moves", (_attributes(1, after_3=1), _shape(2, 1, 3, 4, 65))),
+    "bit_reshape_words": ("bit_moves", (_shape(4, 20), _shape(5, 2, 10))),
+    "bit_reshape_size": ("bit_moves", (_shape(3, 1, 800),)),
+    "bit_reshape_from_int8": ("reshape", (_dtype(1, DType.BIT), _inner_output)),
+    "bit_maximum": ("bit_moves", (_bit_maximum,)),
+    "bit_softmax": ("bit_moves", (_kind(OperatorKind.SOFTMAX, 4),)),
 }
 
 
 def _crossed() -> Iterator[HostileFile]:
+    yield from _bit_tensors()
     for name, (base, changes) in _CROSS_CASES.items():
         yield HostileFile(name, base, _remodel(base, *changes), "all", "bad_operator", _covers(base))
     yield HostileFile("output_unwritten", "lookup", _remodel("lookup", _output_unwritten), "all", "bad_port")

@@ -106,6 +106,8 @@ def test_table_error_by_executor_has_no_empty_cell(code: ErrorCode, executor: st
 def test_table_other_parts_by_executor_have_no_empty_cell(executor: str) -> None:
     rows = {f"schedule:{kind.name}" for kind in ScheduleKind}
     rows |= {f"requant:{form.name}" for form in RequantForm}
+    if executor != "reference":
+        rows -= {"requant:SIGN"}  # the firmware has no 1-bit activations yet
     rows |= {f"constant:{kind.name}" for kind in ConstantKind}
     rows |= {f"section:{kind.name}" for kind in SectionKind}
     assert rows <= cell(VALID, executor)

@@ -424,7 +424,7 @@ def test_load_of_random_mutations_gives_only_format_errors(name: str) -> None:
 def test_parse_of_int16_tensor_at_odd_offset_is_bad_tensor() -> None:
     edits = {"tensor1.dtype": u(DType.INT16), "tensor1.arena_offset": u(13)}
     data = reprogram("fully_connected", edits, {"required_features": 1 | Feature.INT16_ACTIVATIONS})
-    with pytest.raises(FormatError, match="odd arena offset") as caught:
+    with pytest.raises(FormatError, match="unaligned arena offset") as caught:
         container.parse(data)
     assert caught.value.code is ErrorCode.BAD_TENSOR
 

@@ -464,10 +464,10 @@ def test_run_persistent_tensor_is_a_usage_error() -> None:
         run(model, [int8(*IMAGE)])
 
 
-def test_run_packed_bits_are_a_usage_error() -> None:
+def test_run_16_bit_activations_are_a_usage_error() -> None:
     model = _two_branches()
-    model.tensors[1].dtype = DType.BIT
-    with pytest.raises(UsageError, match="is BIT"):
+    model.tensors[1].dtype = DType.INT16
+    with pytest.raises(UsageError, match="is INT16"):
         run(model, [int8(*IMAGE)])
 
 

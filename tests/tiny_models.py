@@ -17,9 +17,11 @@ from model_packager import container, numerics
 from model_packager.container import ParsedFile
 from model_packager.container_write import assemble
 from model_packager.encoders import Encoding
+from model_packager.encoders.bit_planes import BINARY
 from model_packager.format_table import (
     HEADER,
     Coder,
+    DType,
     Layout,
     OperatorKind,
     PortFlag,
@@ -27,7 +29,7 @@ from model_packager.format_table import (
     SectionFlag,
     ValueMap,
 )
-from model_packager.model import Array, Model, Operator, Port, Requant, Tensor, Weights
+from model_packager.model import SIGN, Array, Model, Operator, Port, Requant, Tensor, Weights, bit_channels
 
 Shape = tuple[int, ...]
 
@@ -42,10 +44,10 @@ class TinyModel:
         self.random = np.random.default_rng(zlib.crc32(name.encode()))
         self.arena_end = 0
 
-    def tensor(self, shape: Shape, at: int | None = None) -> int:
-        """A new int8 tensor at the next free word of the arena, or at the offset `at`."""
+    def tensor(self, shape: Shape, at: int | None = None, dtype: DType = DType.INT8) -> int:
+        """A new tensor at the next free word of the arena, or at the offset `at`."""
         offset = self.arena_end if at is None else at
-        tensor = Tensor(f"tensor{len(self.model.tensors)}", shape, arena_offset=offset)
+        tensor = Tensor(f"tensor{len(self.model.tensors)}", shape, dtype, arena_offset=offset)
         if at is None:
             self.arena_end += (tensor.size_bytes + 3) // 4 * 4
         self.model.tensors.append(tensor)
@@ -57,10 +59,16 @@ class TinyModel:
         return tensor
 
     def append(
-        self, kind: OperatorKind, inputs: list[int], shape: Shape, at: int | None = None, **attributes: int
+        self,
+        kind: OperatorKind,
+        inputs: list[int],
+        shape: Shape,
+        at: int | None = None,
+        dtype: DType = DType.INT8,
+        **attributes: int,
     ) -> Operator:
         """A new operator and its output tensor."""
-        output = self.tensor(shape, at)
+        output = self.tensor(shape, at, dtype)
         self.model.operators.append(Operator(kind, inputs, [output], attributes))
         return self.model.operators[-1]
 
@@ -74,6 +82,32 @@ class TinyModel:
         multipliers = self.random.integers(1 << 30, (1 << 31) - 1, rows).astype(np.int32)
         shifts = (-spread - self.random.integers(0, 2, rows)).astype(np.int32)
         operator.requant = Requant(multipliers, shifts)
+        return operator
+
+    def weigh_bits(self, encoding: Encoding = RAW) -> Operator:
+        """Weights for the last operator, which reads or makes bits: binary ones where it reads bits; where
+        it makes them thresholds, else a requantisation. Odd rows of binary weights have some +1 beyond the
+        channels."""
+        operator = self.model.operators[-1]
+        source, out = self.model.tensors[operator.inputs[0]], self.model.tensors[operator.outputs[0]]
+        rows = out.shape4[3] if operator.kind is OperatorKind.CONV_2D else out.element_count
+        cells = operator.attributes.get("kernel_h", 1) * operator.attributes.get("kernel_w", 1)
+        if operator.kind is OperatorKind.FULLY_CONNECTED:
+            cells = source.shape4[1] * source.shape4[2]
+        channels = source.shape4[3] // operator.attributes.get("groups", 1)
+        weights = None
+        if source.dtype is DType.BIT:
+            weights = self.random.choice([-1, 1], (rows, cells, bit_channels(channels)))
+            weights[:, :, channels:] = -1
+            weights[1::2, 0, channels : channels + 2] = 1
+            weights, encoding = weights.reshape(rows, -1), BINARY
+        self.weigh(rows, cells * channels, weights, encoding)
+        if source.dtype is DType.BIT:
+            operator.bias = self.random.integers(-9, 9, rows).astype(np.int32)
+            assert operator.requant is not None
+            operator.requant.shifts = self.random.integers(0, 2, rows).astype(np.int32)
+        if out.dtype is DType.BIT:
+            operator.requant = SIGN
         return operator
 
     def output(self, *tensors: int, zero_point: int = 0) -> Model:
@@ -511,6 +545,107 @@ def _scalar_ranks(name: str) -> Model:
     return tiny.finish()
 
 
+def _bit_conv_2d(name: str) -> Model:
+    """int8 to bits, bits to bits with pads, bits to int8 with a stride; channels that fill no words."""
+    tiny = TinyModel(name)
+    source = tiny.input(1, 5, 6, 3, zero_point=-3)
+    first = tiny.append(
+        OperatorKind.CONV_2D, [source], (1, 5, 5, 35), dtype=DType.BIT,
+        input_zero_point=-3, kernel_h=3, kernel_w=2, pad_top=1, pad_bottom=1,
+    )  # fmt: skip
+    tiny.weigh_bits()
+    second = tiny.append(
+        OperatorKind.CONV_2D, first.outputs, (1, 5, 6, 33), dtype=DType.BIT,
+        kernel_h=3, kernel_w=3, pad_top=1, pad_bottom=1, pad_left=1, pad_right=2,
+    )  # fmt: skip
+    tiny.weigh_bits()
+    tiny.append(
+        OperatorKind.CONV_2D, second.outputs, (1, 2, 3, 5),
+        kernel_h=3, kernel_w=2, stride_h=2, stride_w=2, output_zero_point=4, clamp_min=-99,
+    )  # fmt: skip
+    tiny.weigh_bits()
+    return tiny.finish()
+
+
+def _bit_pointwise(name: str) -> Model:
+    """Windows of one cell; sparse, grouped and dilated weights from int8 to bits; no bias."""
+    tiny = TinyModel(name)
+    source = tiny.input(1, 4, 4, 4, zero_point=9)
+    first = tiny.append(
+        OperatorKind.CONV_2D, [source], (1, 4, 4, 6), dtype=DType.BIT,
+        input_zero_point=9, groups=2, kernel_h=3, kernel_w=3, dilation_h=2,
+        pad_top=2, pad_bottom=2, pad_left=1, pad_right=1,
+    )  # fmt: skip
+    tiny.weigh_bits(Encoding(Layout.SPARSE, Coder.CLASS, ValueMap.IDENTITY))
+    assert first.weights is not None
+    first.weights.values[:, ::3] = 0
+    second = tiny.append(OperatorKind.CONV_2D, first.outputs, (1, 4, 4, 1), dtype=DType.BIT)
+    tiny.weigh_bits().bias = None
+    third = tiny.append(
+        OperatorKind.CONV_2D, second.outputs, (1, 2, 2, 64), dtype=DType.BIT, stride_h=2, stride_w=2
+    )
+    tiny.weigh_bits()
+    tiny.append(
+        OperatorKind.CONV_2D, third.outputs, (1, 2, 2, 3),
+        kernel_h=3, kernel_w=3, pad_top=1, pad_bottom=1, pad_left=1, pad_right=1,
+    )  # fmt: skip
+    tiny.weigh_bits().requant = Requant(np.zeros(1, np.int32), np.array([1], np.int32), power_of_two=True)
+    return tiny.finish()
+
+
+def _bit_fully_connected(name: str) -> Model:
+    """int8 to bits (sparse weights), bits to bits, bits to int8."""
+    tiny = TinyModel(name)
+    source = tiny.input(1, 2, 5, 3, zero_point=11)
+    first = tiny.append(OperatorKind.FULLY_CONNECTED, [source], (1, 70), dtype=DType.BIT, input_zero_point=11)
+    tiny.weigh_bits(Encoding(Layout.SPARSE, Coder.FIXED, ValueMap.IDENTITY))
+    assert first.weights is not None
+    first.weights.values[:, ::2] = 0
+    second = tiny.append(OperatorKind.FULLY_CONNECTED, first.outputs, (1, 40), dtype=DType.BIT)
+    tiny.weigh_bits()
+    tiny.append(OperatorKind.FULLY_CONNECTED, second.outputs, (1, 7), output_zero_point=-5)
+    tiny.weigh_bits()
+    return tiny.finish()
+
+
+def _bit_max_pool_2d(name: str) -> Model:
+    """A pool with pads over bits, whose cells a fully connected layer reads."""
+    tiny = TinyModel(name)
+    first = tiny.append(OperatorKind.CONV_2D, [tiny.input(1, 5, 4, 2)], (1, 5, 4, 37), dtype=DType.BIT)
+    tiny.weigh_bits()
+    pool = tiny.append(
+        OperatorKind.MAX_POOL_2D, first.outputs, (1, 3, 2, 37), dtype=DType.BIT,
+        kernel_h=2, kernel_w=2, stride_h=2, stride_w=2, pad_bottom=1,
+    )  # fmt: skip
+    tiny.append(OperatorKind.FULLY_CONNECTED, pool.outputs, (1, 4))
+    tiny.weigh_bits()
+    return tiny.finish()
+
+
+def _bit_moves(name: str) -> Model:
+    """PAD and RESHAPE of bits, the second one in the place of its input."""
+    tiny = TinyModel(name)
+    first = tiny.append(OperatorKind.CONV_2D, [tiny.input(1, 2, 3, 2)], (1, 2, 3, 64), dtype=DType.BIT)
+    tiny.weigh_bits()
+    pad = tiny.append(OperatorKind.PAD, first.outputs, (1, 3, 4, 64), dtype=DType.BIT, before_1=1, after_2=1)
+    flat = tiny.append(OperatorKind.RESHAPE, pad.outputs, (1, 768), dtype=DType.BIT)
+    narrow = tiny.append(OperatorKind.FULLY_CONNECTED, flat.outputs, (1, 20), dtype=DType.BIT)
+    tiny.weigh_bits()
+    at = tiny.model.tensors[narrow.outputs[0]].arena_offset
+    same = tiny.append(OperatorKind.RESHAPE, narrow.outputs, (20,), at, DType.BIT)
+    tiny.append(OperatorKind.FULLY_CONNECTED, same.outputs, (1, 3))
+    tiny.weigh_bits()
+    return tiny.finish()
+
+
+BIT_MODELS: dict[str, Callable[[str], Model]] = {
+    "bit_conv_2d": _bit_conv_2d,
+    "bit_pointwise": _bit_pointwise,
+    "bit_fully_connected": _bit_fully_connected,
+    "bit_max_pool_2d": _bit_max_pool_2d,
+    "bit_moves": _bit_moves,
+}
+
 OTHER_MODELS: dict[str, Callable[[str], Model]] = {
     **{f"raw_{bits}_bits": partial(_raw_bits, bits) for bits in (2, 3, 4, 5, 7, 8)},
     "requant_wide": partial(_requantised, make=_wide),
@@ -532,7 +667,8 @@ OTHER_MODELS: dict[str, Callable[[str], Model]] = {
 # Models by name; below, with what turns a model into a file where that is not plainly ``container.dump``.
 TINY_MODELS: dict[str, Callable[[], Model]] = {
     name: partial(make, name)
-    for name, make in (OPERATOR_MODELS | ENCODING_MODELS | SCHEDULE_MODELS | OTHER_MODELS).items()
+    for group in (OPERATOR_MODELS, ENCODING_MODELS, SCHEDULE_MODELS, OTHER_MODELS, BIT_MODELS)
+    for name, make in group.items()
 }
 
 
@@ -557,8 +693,15 @@ def header_numbers(parsed: ParsedFile) -> dict[str, int]:
 
 Finish = Callable[[Model], bytes]
 
+
+def _dumped(make: Callable[[], Model]) -> tuple[Model, Finish]:
+    return make(), container.dump
+
+
+# In the order in which they were released.
 TINY_FILES: dict[str, Callable[[], tuple[Model, Finish]]] = {
-    **{name: partial(lambda make: (make(), container.dump), make) for name, make in TINY_MODELS.items()},
+    **{name: partial(_dumped, make) for name, make in TINY_MODELS.items() if name not in BIT_MODELS},
     "signed": lambda: (_fully_connected("signed"), partial(container.dump, signer=_sign)),
     "unknown_section": lambda: (_fully_connected("unknown_section"), _with_unknown_section),
+    **{name: partial(_dumped, TINY_MODELS[name]) for name in BIT_MODELS},
 }

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model_packager.encoders.bit_stream import Int8Array, IntArray, bad_stream
-from model_packager.encoders.descriptor import StreamDescriptor
+from model_packager.encoders.descriptor import Encoding, StreamDescriptor
 from model_packager.encoders.ternary import MAGNITUDE_BYTES
 from model_packager.encoders.value_map import ValueTable
-from model_packager.format_table import ValueMap
+from model_packager.format_table import Coder, Layout, ValueMap
 
 WORD_BITS = 32
+BINARY = Encoding(Layout.BITS, Coder.FIXED, ValueMap.BINARY)
 MAGNITUDE_PADDING_BYTES = WORD_BITS // 8 - MAGNITUDE_BYTES
 
 

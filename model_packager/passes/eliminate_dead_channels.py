@@ -163,13 +163,16 @@ def eliminate_dead_channels(model: Model) -> Model:
     """Remove constant and unread channels from an integer model, in place; returns it.
 
     Shapes of inner tensors shrink; ports keep theirs, and every tensor keeps at least one channel. Runs until
-    nothing more goes: a channel that is read only by dead channels dies with them.
+    nothing more goes: a channel that is read only by dead channels dies with them. A model with BIT tensors
+    stays as it is: their channels are filled up to whole words anyway.
 
     Raises:
         PackError: a float model, or a folded bias outside int32.
     """
     if model.is_float:
         raise PackError("dead channels are eliminated in an integer model; quantise it first")
+    if any(tensor.dtype is DType.BIT for tensor in model.tensors):
+        return model
     while True:
         bounds = bound_channels(model)
         dead = _start(model, bounds)

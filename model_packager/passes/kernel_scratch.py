@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from model_packager.encoders.descriptor import StreamDescriptor
 from model_packager.encoders.scratch import stream_scratch_bytes, stream_table_bytes
-from model_packager.format_table import Layout, Limit, OperatorKind, ScheduleKind
+from model_packager.format_table import DType, Layout, Limit, OperatorKind, ScheduleKind
 from model_packager.model import Model, Operator
 from model_packager.passes.lifetimes import FUSED, living_ends
 
@@ -63,12 +63,26 @@ def kernel_scratch_bytes(model: Model, operator_index: int, executor: str = "mic
         raise ValueError(f"no scratch formulas for executor {executor!r}; there are {', '.join(EXECUTORS)}")
     if is_fused_tail(model, operator_index):
         return 0
+    operator = model.operators[operator_index]
+    if operator.weights is not None and model.reads_bits(operator):
+        return _gathered_bytes(operator) if executor == "c" else 0
     own = _planes_and_bands_bytes(model, operator_index)
     return own if executor == "micropython" else _c_kernel_scratch_bytes(model, operator_index, own)
 
 
+def _gathered_bytes(operator: Operator) -> int:
+    """The C core gathers the words of a window of bits; one of a single cell is read in place."""
+    assert operator.weights is not None
+    cells = operator.attributes.get("kernel_h", 1) * operator.attributes.get("kernel_w", 1)
+    return operator.weights.values.shape[1] // 8 if cells > 1 else 0
+
+
 def _planes_and_bands_bytes(model: Model, operator_index: int) -> int:
     operator = model.operators[operator_index]
+    output = model.tensors[operator.outputs[0]]
+    if operator.weights is not None and output.dtype is DType.BIT:
+        # A channel is made as bytes before its bits are put into the words of the output.
+        return output.shape4[1] * output.shape4[2]
     if operator.schedule is ScheduleKind.FUSED_DEPTHWISE:
         # Planes are made inside the padding that the depthwise operator needs.
         return padded_plane_bytes(model, model.operators[operator_index + 1])

@@ -98,6 +98,8 @@ def _in_place_choices(model: Model, lifetimes: Lifetimes, index: int) -> Iterato
     operator = model.operators[index]
     output = model.tensors[operator.outputs[0]]
     first = operator.inputs[0]
+    if output.dtype is DType.BIT:
+        return
     if operator.kind in ELEMENT_WISE:
         for tensor in dict.fromkeys(operator.inputs):
             source = model.tensors[tensor]
@@ -119,6 +121,8 @@ def _fused_choices(model: Model, lifetimes: Lifetimes, index: int) -> Iterator[_
         return
     operator, tail = model.operators[index], model.operators[index + 1]
     between = operator.outputs[0]
+    if DType.BIT in (model.tensors[between].dtype, model.tensors[operator.inputs[0]].dtype):
+        return
     if lifetimes.readers[between] != [index + 1] or not lifetimes.dies_at(between, index + 1):
         return
     if tail.kind is OperatorKind.DEPTHWISE_CONV_2D:

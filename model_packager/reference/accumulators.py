@@ -20,7 +20,7 @@ from model_packager.reference.executor import attributes_of
 Bounds = tuple[int, int]
 Array = npt.NDArray[Any]
 
-_RANGES: dict[DType, Bounds] = {DType.INT8: (-128, 127), DType.INT16: (-32768, 32767)}
+_RANGES: dict[DType, Bounds] = {DType.INT8: (-128, 127), DType.INT16: (-32768, 32767), DType.BIT: (-1, 1)}
 
 
 def accumulator_bounds(model: Model) -> list[Bounds | None]:

@@ -71,9 +71,9 @@ def _checked_inputs(model: Model, inputs: Sequence[Array]) -> list[Array]:
             raise UsageError(
                 f"tensor '{tensor.name}' keeps its content between runs, which is not executed here"
             )
-        if tensor.dtype not in (DType.INT8, DType.FLOAT32):
+        if tensor.dtype not in (DType.INT8, DType.BIT, DType.FLOAT32):
             raise UsageError(
-                f"tensor '{tensor.name}' is {tensor.dtype.name}; the reference runs INT8 and FLOAT32"
+                f"tensor '{tensor.name}' is {tensor.dtype.name}; the reference runs INT8, BIT and FLOAT32"
             )
     checked = []
     for port, values in zip(model.inputs, inputs, strict=True):

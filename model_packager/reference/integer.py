@@ -1,7 +1,8 @@
 """Kernels of integer models: attributes and constants of an operator applied with numerics' exact arithmetic.
 
 Every kernel takes (operator, attributes, inputs, output tensor) with int8 inputs (N, d0, d1, d2, d3) and
-returns int8 with N times the output's elements. Of an image, d0 is the batch dimension of 1.
+returns int8 with N times the output's elements. Of an image, d0 is the batch dimension of 1. The elements of
+BIT tensors are -1 and +1.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from model_packager import numerics
 from model_packager.errors import PackError
 from model_packager.format_table import OperatorKind
 from model_packager.model import Operator, Requant, Tensor, Weights
+from model_packager.reference.bits import match_channels, signs
 from model_packager.reference.movement import MOVEMENT_KERNELS, Kernel
 
 Array = npt.NDArray[Any]
@@ -24,6 +26,8 @@ def _requantise(accumulators: Array, requant: Requant | None, attributes: dict[s
     """Accumulators (..., rows) to int8: by multiplier and shift as TFLM, or by a power of two, half up."""
     if requant is None:
         raise PackError("an operator with weights has no requantisation")
+    if requant.sign:
+        return signs(accumulators)
     zero_point, low, high = (attributes[name] for name in ("output_zero_point", "clamp_min", "clamp_max"))
     if not requant.power_of_two:
         return numerics.requantise(accumulators, requant.multipliers, requant.shifts, zero_point, low, high)
@@ -48,9 +52,12 @@ def conv_2d(operator: Operator, attributes: dict[str, int], inputs: list[Array],
     image = inputs[0][:, 0]
     kernel, stride, pads = _window(attributes)
     values = _weights(operator).values
+    cells = values.reshape(len(values), *kernel, -1)
+    if attributes["groups"] == 1:
+        image, cells = match_channels(image, cells)
     accumulators = numerics.conv_2d_accumulate(
         image,
-        values.reshape(len(values), *kernel, image.shape[3] // attributes["groups"]),
+        cells,
         operator.bias,
         attributes["input_zero_point"],
         stride,
@@ -80,9 +87,13 @@ def depthwise_conv_2d(
 def fully_connected(
     operator: Operator, attributes: dict[str, int], inputs: list[Array], output: Tensor
 ) -> Array:
-    flat = inputs[0].reshape(len(inputs[0]), -1)
+    count, channels = len(inputs[0]), inputs[0].shape[-1]
+    values = _weights(operator).values
+    rows = len(values)
+    cells = inputs[0].reshape(count, -1, channels)
+    cells, weights = match_channels(cells, values.reshape(rows, cells.shape[1], -1))
     accumulators = numerics.fully_connected_accumulate(
-        flat, _weights(operator).values, operator.bias, attributes["input_zero_point"]
+        cells.reshape(count, -1), weights.reshape(rows, -1), operator.bias, attributes["input_zero_point"]
     )
     return _requantise(accumulators, operator.requant, attributes)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_packager import numerics
-from model_packager.format_table import OperatorKind
+from model_packager.format_table import DType, OperatorKind
 from model_packager.model import Operator, Tensor
 
 Array = npt.NDArray[Any]
@@ -45,9 +45,11 @@ def slice_cells(operator: Operator, attributes: dict[str, int], inputs: list[Arr
 
 
 def pad(operator: Operator, attributes: dict[str, int], inputs: list[Array], output: Tensor) -> Array:
-    """Constant padding with ``value``, or ``options["value"]`` (default 0) in a float model."""
+    """Constant padding with ``value``, or ``options["value"]`` (default 0) in a float model; of bits, -1."""
     is_float = inputs[0].dtype == np.float32
     value = operator.options.get("value", 0.0) if is_float else attributes["value"]
+    if output.dtype is DType.BIT:
+        value = -1
     widths = [(0, 0)] + [(attributes[f"before_{axis}"], attributes[f"after_{axis}"]) for axis in range(4)]
     return np.pad(inputs[0], widths, constant_values=value)
 

@@ -219,7 +219,7 @@ enum thimble_dtype {
     THIMBLE_DTYPE_INT8 = 0,
     THIMBLE_DTYPE_INT16 = 1,
     THIMBLE_DTYPE_INT32 = 2,
-    THIMBLE_DTYPE_BIT = 3, /* packed, bit 1 is +1 and bit 0 is -1 */
+    THIMBLE_DTYPE_BIT = 3, /* channels packed into 32-bit words, bit 1 is +1 and bit 0 is -1 */
     THIMBLE_DTYPE_FLOAT32 = 4, /* reference executor only */
 };
 
@@ -241,6 +241,7 @@ enum thimble_requant_form {
     THIMBLE_REQUANT_FORM_PACKED = 0, /* 32-bit words: bits 0-29 multiplier - 2^30, bits 30-31 shift - shift_base */
     THIMBLE_REQUANT_FORM_WIDE = 1, /* count int32 multipliers, then count int8 shifts */
     THIMBLE_REQUANT_FORM_POWER_OF_TWO = 2, /* count int8 right shifts, rounding half up: dynamic fixed point */
+    THIMBLE_REQUANT_FORM_SIGN = 3, /* no payload: the output bit is 1 where the accumulator is not negative */
 };
 
 enum thimble_layout {
