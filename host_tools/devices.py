@@ -19,14 +19,16 @@ from host_tools.transports import SerialTransport
 from model_packager.errors import DeviceTimeout, NoDeviceError
 
 
-def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Declare --target and its alias --port for a command that needs a device server."""
+def add_device_option(parser: argparse.ArgumentParser, other: str = "") -> None:
+    """Declare --target and its alias --port for a command that needs a device server. `other`: what else the
+    command takes, for the help."""
     parser.add_argument(
         "--target",
         "--port",
         metavar="T",
         default=os.environ.get("THIMBLE_TARGET"),
-        help=f"serial port of the device, or {' or '.join(serve.TARGETS)}, for which a server is started "
+        help=f"serial port of the device, or {' or '.join(serve.TARGETS)}, for which a server is started"
+        f"{other and ', or ' + other} "
         "(default: $THIMBLE_TARGET, else the only serial device that is plugged in)",
     )
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ import numpy as np
 import pytest
 from tflite_models import conv_2d
 from tflm_oracle import run_tflm
+
+from host_tools.exit_codes import ExitCode
+from tests.conftest import skip_or_fail
 
 PROBE = """
 import pathlib, sys
@@ -56,9 +60,11 @@ def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def run_installed(installation: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_installed(
+    installation: Path, folder: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run the wheel's Python code in `folder`: PYTHONPATH goes before the editable installation."""
-    environment = {**os.environ, "PYTHONPATH": str(installation)}
+    environment = {**os.environ, "PYTHONPATH": str(installation), **variables}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -83,6 +89,21 @@ def test_wheel_sources_are_all_there(wheel: Path, repository: Path) -> None:
         assert not missing
 
 
+@pytest.fixture(scope="module")
+def extension(wheel: Path, require_tool: Callable[[str], Path]) -> str:
+    """Name of the compiled core in the wheel; skips, or fails in CI, where it cannot be compiled."""
+    require_tool("gcc")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        skip_or_fail("Python has no C headers here")
+    (found,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("host_tools/_core.")]
+    return found
+
+
+def test_wheel_brings_the_core_for_every_python(wheel: Path, extension: str) -> None:
+    assert wheel.name.split("-")[2:4] == ["cp310", "abi3"]
+    assert ".abi3." in extension or extension.endswith(".pyd")
+
+
 def test_wheel_installed_modules_come_from_the_installation(installation: Path, tmp_path: Path) -> None:
     done = run_installed(installation, tmp_path, "-c", PROBE)
     assert done.returncode == 0, done.stderr
@@ -105,7 +126,7 @@ def packed(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return source, model
 
 
-@pytest.mark.parametrize("target", ["reference", "cpython", "micropython"])
+@pytest.mark.parametrize("target", ["reference", "cpython", "micropython", "native"])
 def test_wheel_installed_command_runs_a_model_like_tflm(
     installation: Path,
     packed: tuple[Path, Path],
@@ -121,3 +142,27 @@ def test_wheel_installed_command_runs_a_model_like_tflm(
     done = run_installed(installation, tmp_path, "-m", "host_tools.cli", *arguments)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), run_tflm(source.read_bytes(), samples)[0])
+
+
+def test_wheel_native_target_needs_no_compiler(
+    installation: Path, extension: str, packed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    arguments = ["-m", "host_tools.cli", "run", str(packed[1]), "--golden", "--target", "native"]
+    done = run_installed(installation, tmp_path, *arguments, PATH="", XDG_CACHE_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_wheel_without_its_extension_compiles_the_core_when_it_is_needed(
+    installation: Path, extension: str, packed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """What an installation is that was built where there was no compiler."""
+    pure = tmp_path / "pure"
+    shutil.copytree(installation, pure, ignore=shutil.ignore_patterns(Path(extension).name))
+    arguments = ["-m", "host_tools.cli", "run", str(packed[1]), "--golden", "--target", "native"]
+    done = run_installed(pure, tmp_path, *arguments, PATH="", XDG_CACHE_HOME=str(tmp_path))
+    assert (done.returncode, len(done.stderr.splitlines())) == (ExitCode.USAGE, 1)
+    assert "install gcc or clang" in done.stderr
+    done = run_installed(pure, tmp_path, *arguments, XDG_CACHE_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert len(os.listdir(tmp_path / "thimble")) == 1

@@ -1,42 +1,40 @@
 """Target `native`: the C core on this machine, the same source that runs on a microcontroller.
 
-The library is compiled when it is first needed, by the C compiler `cc`, `gcc` or $CC, and kept in the user's
-cache folder under the hash of its sources. It is plain C behind ctypes, which needs neither Python's headers
-nor an extension for each Python.
+A batch is one call into C for each thread, which needs no Python while it runs; so 10,000 images take as long
+as the core takes for them. host_tools/native_extension.py provides the core.
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import hashlib
 import os
-import shlex
-import shutil
-import subprocess
-import tempfile
+import time
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+from typing import Any
 
 import numpy as np
 
-from host_tools.shipped import core_folder
-from host_tools.targets import Array, Target, run_one_by_one
+from host_tools import native_extension
+from host_tools.targets import Array, Target
 from model_packager import container
 from model_packager.errors import FormatError, UsageError
-from model_packager.format_table import ErrorCode
+from model_packager.format_table import ErrorCode, TensorFlag
 from model_packager.model import NUMPY_DTYPES, Model
-
-FLAGS = ("-std=c99", "-O2", "-fPIC", "-shared")
-COMPILERS = ("cc", "gcc", "clang")
 
 
 class NativeTarget:
-    """One model in the C core, run one sample at a time in a block of memory of just the size it asks for."""
+    """One model in the C core. Each thread has a block of memory of just the size that the core asks for.
 
-    def __init__(self) -> None:
-        self._library = _library()
+    Args:
+        threads: that a batch is spread over; None for as many as this process may use cores. A model with
+            persistent tensors always has one, as its samples depend on each other.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        extension = native_extension.load()
+        self._ffi, self._lib = extension.ffi, extension.lib
+        self._threads = threads or _core_count()
         self._model: Model | None = None
         self.memory_bytes = 0
         self.arena_bytes = 0
@@ -44,50 +42,109 @@ class NativeTarget:
     def load(self, data: bytes) -> None:
         self._model = None
         # The core reads the file in place: it has to stay, at an address that is a multiple of 4.
-        self._file = _words(len(data))
-        ctypes.memmove(self._file, data, len(data))
-        self._handle = _words(self._library.thimble_native_model_bytes())
-        sizes = (ctypes.c_uint32 * 2)()
-        _check(self._library.thimble_native_load(self._handle, self._file, len(data), sizes))
-        self.memory_bytes, self.arena_bytes = sizes
-        self._memory = _words(self.memory_bytes)
-        _check(self._library.thimble_reset(self._handle, self._memory, self.memory_bytes))
+        self._file = self._words(len(data))
+        self._ffi.memmove(self._file, data, len(data))
+        handle = self._ffi.new("thimble_model *")
+        _check(self._lib.thimble_native_load(handle, self._file, len(data)))
+        self.memory_bytes, self.arena_bytes = handle.memory_bytes, handle.arena_bytes
         model = container.load(data)
-        self._inputs = [self._place(0, index) for index in range(len(model.inputs))]
-        self._outputs = [self._place(1, index) for index in range(len(model.outputs))]
+        persistent = any(tensor.flags & TensorFlag.PERSISTENT for tensor in model.tensors)
+        # A handle remembers places in the file, so that each thread needs a copy.
+        self._workers = [
+            (self._ffi.new("thimble_model *", handle[0]), self._words(self.memory_bytes))
+            for _ in range(1 if persistent else self._threads)
+        ]
+        for copy, memory in self._workers:
+            _check(self._lib.thimble_reset(copy, memory, self.memory_bytes))
         self._model = model
 
-    def _place(self, is_output: int, index: int) -> tuple[int, int]:
-        """(address, bytes) of an input or output."""
-        place = (ctypes.c_uint32 * 2)()
-        _check(self._library.thimble_native_port(self._handle, is_output, index, place))
-        return ctypes.addressof(self._memory) + place[0], place[1]
-
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        if self._model is None:
-            raise UsageError("no model is loaded")
-        return run_one_by_one(partial(self._run_sample, self._model), inputs)
-
-    def _run_sample(self, model: Model, inputs: Sequence[Array]) -> list[Array]:
-        for array, (address, size_bytes) in zip(inputs, self._inputs, strict=True):
-            given = np.ascontiguousarray(array).tobytes()
-            if len(given) != size_bytes:
-                raise FormatError(ErrorCode.BAD_INPUT, f"an input of {len(given)} bytes, not {size_bytes}")
-            ctypes.memmove(address, given, size_bytes)
-        _check(self._library.thimble_run(self._handle, self._memory, self.memory_bytes))
+        model = self._loaded()
+        count = len(inputs[0])
+        batches = [np.ascontiguousarray(array) for array in inputs]
+        for batch, port in zip(batches, model.inputs, strict=True):
+            size_bytes = model.tensors[port.tensor].size_bytes
+            if batch.nbytes != count * size_bytes:
+                found = batch.nbytes // max(count, 1)
+                raise FormatError(ErrorCode.BAD_INPUT, f"an input of {found} bytes, not {size_bytes}")
         tensors = [model.tensors[port.tensor] for port in model.outputs]
-        return [
-            np.frombuffer(ctypes.string_at(*place), NUMPY_DTYPES[tensor.dtype]).reshape(tensor.shape)
-            for place, tensor in zip(self._outputs, tensors, strict=True)
+        results: list[Array] = [
+            np.empty((count * tensor.shape[0], *tensor.shape[1:]), NUMPY_DTYPES[tensor.dtype])
+            for tensor in tensors
         ]
+        share = -(-count // len(self._workers)) or 1
+        starts = range(0, count, share)
+        if len(starts) == 1:
+            codes = [self._run_part(0, batches, results, 0, count)]
+        else:
+            with ThreadPoolExecutor(len(self._workers)) as pool:
+                codes = list(
+                    pool.map(
+                        lambda worker: self._run_part(worker, batches, results, worker * share, share),
+                        range(len(starts)),
+                    )
+                )
+        for code in codes:
+            _check(code)
+        return results
+
+    def _run_part(
+        self, worker: int, inputs: list[Array], outputs: list[Array], start: int, count: int
+    ) -> int:
+        """Samples `start` to `start` + `count`, or to the last one; gives the core's error or 0."""
+        handle, memory = self._workers[worker]
+        parts = [[array[start : start + count] for array in arrays] for arrays in (inputs, outputs)]
+        ins, outs = ([self._ffi.from_buffer("uint8_t[]", part) for part in group] for group in parts)
+        return self._lib.thimble_native_run(
+            handle,
+            memory,
+            self.memory_bytes,
+            self._ffi.new("uint8_t *[]", ins),
+            self._ffi.new("uint8_t *[]", outs),
+            len(parts[0][0]),
+        )
+
+    def bench(self, runs: int) -> tuple[list[float], list[float]]:
+        """Microseconds of each of `runs` inferences, and of each operator: the medians of as many others,
+        which stop at each operator; the head of a fused pair has 0, its tail the time of both. One thread, on
+        whatever is in the memory.
+        """
+        self._loaded()
+        handle, memory = self._workers[0]
+        times = []
+        for _ in range(runs):
+            started = time.perf_counter_ns()
+            code = self._lib.thimble_run(handle, memory, self.memory_bytes)
+            times.append((time.perf_counter_ns() - started) / 1000)
+            _check(code)
+        profiles = [self._profiled_run() for _ in range(runs)]
+        return times, [median(operator) for operator in zip(*profiles, strict=True)]
+
+    def _profiled_run(self) -> list[float]:
+        handle, memory = self._workers[0]
+        progress = self._ffi.new("thimble_progress *")
+        _check(self._lib.thimble_begin(progress, handle, memory, self.memory_bytes))
+        times: list[float] = []
+        while True:
+            started = time.perf_counter_ns()
+            operators = self._lib.thimble_step(progress)
+            elapsed = (time.perf_counter_ns() - started) / 1000
+            _check(operators)
+            if operators == 0:
+                return times
+            times += [0.0] * (operators - 1) + [elapsed]
 
     def close(self) -> None:
         self._model = None
 
+    def _loaded(self) -> Model:
+        if self._model is None:
+            raise UsageError("no model is loaded")
+        return self._model
 
-def _words(size_bytes: int) -> ctypes.Array[ctypes.c_uint64]:
-    """Zeroed memory of at least `size_bytes`, aligned to 8."""
-    return (ctypes.c_uint64 * (size_bytes // 8 + 1))()
+    def _words(self, size_bytes: int) -> Any:
+        """Zeroed memory of at least `size_bytes`, aligned to 8."""
+        return self._ffi.new("uint64_t[]", size_bytes // 8 + 1)
 
 
 def _check(result: int) -> None:
@@ -95,54 +152,11 @@ def _check(result: int) -> None:
         raise FormatError(ErrorCode(result), "says the C core")
 
 
-def _compiler() -> list[str]:
-    """Command of a C compiler."""
-    if os.environ.get("CC"):
-        return shlex.split(os.environ["CC"])
-    for name in COMPILERS:
-        if shutil.which(name):
-            return [name]
-    raise UsageError("the target native needs a C compiler; install gcc or clang, or set CC")
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thimble"
-
-
-@functools.cache
-def _library() -> ctypes.CDLL:
-    """The compiled core, compiled now if its sources or flags are new.
-
-    Raises:
-        UsageError: there is no compiler, or it fails.
-    """
-    folder = core_folder()
-    sources = [*sorted((folder / "src").glob("*.c")), folder / "host" / "native.c"]
-    digest = hashlib.sha256(repr((FLAGS, _compiler())).encode())
-    for path in [*sources, *sorted(folder.glob("*/*.h"))]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    built = _cache_folder() / f"core-{digest.hexdigest()[:16]}.so"
-    if not built.exists():
-        _compile(sources, folder / "include", built)
-    library = ctypes.CDLL(str(built))
-    uint32, pointer = ctypes.c_uint32, ctypes.c_void_p
-    library.thimble_native_model_bytes.restype = uint32
-    library.thimble_native_load.argtypes = [pointer, pointer, uint32, pointer]
-    library.thimble_native_port.argtypes = [pointer, ctypes.c_int32, uint32, pointer]
-    library.thimble_reset.argtypes = library.thimble_run.argtypes = [pointer, pointer, uint32]
-    return library
-
-
-def _compile(sources: Sequence[Path], include: Path, built: Path) -> None:
-    built.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=built.parent) as beside:
-        # Renamed when it is whole, so that two processes may compile at once.
-        unfinished = Path(beside) / built.name
-        command = [*_compiler(), *FLAGS, f"-I{include}", *map(str, sources), "-o", str(unfinished)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise UsageError(f"the C core does not compile: {done.stderr.strip()[:2000]}")
-        os.replace(unfinished, built)
+def _core_count() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def create() -> Target:

@@ -1,25 +1,34 @@
-/* The core as a shared library for host_tools/targets/native.py, which knows no C structs. */
+#include "native.h"
+
+#include <string.h>
+
 #include "thimble_registry.h"
 
-uint32_t thimble_native_model_bytes(void) {
-    return sizeof(thimble_model);
+int32_t thimble_native_load(thimble_model *model, const void *data, uint32_t length) {
+    return thimble_load(model, &thimble_registry_all, data, length);
 }
 
-/* sizes: bytes of memory, of the arena. */
-int32_t thimble_native_load(thimble_model *model, const void *data, uint32_t length, uint32_t sizes[2]) {
-    int32_t error = thimble_load(model, &thimble_registry_all, data, length);
-    sizes[0] = model->memory_bytes;
-    sizes[1] = model->arena_bytes;
-    return error;
-}
-
-/* place: offset in the memory, bytes. */
-int32_t thimble_native_port(thimble_model *model, int32_t is_output, uint32_t index, uint32_t place[2]) {
-    thimble_port port;
-    int32_t error = is_output ? thimble_output(model, index, &port) : thimble_input(model, index, &port);
-    if (error >= 0) {
-        place[0] = port.offset;
-        place[1] = port.bytes;
+int32_t thimble_native_run(thimble_model *model, void *memory, uint32_t memory_bytes, const uint8_t *const *inputs,
+                           uint8_t *const *outputs, uint32_t count) {
+    thimble_port ins[THIMBLE_MAX_MODEL_INPUTS], outs[THIMBLE_MAX_MODEL_OUTPUTS];
+    uint8_t *arena = memory;
+    for (uint32_t k = 0; k < model->input_count; k++) {
+        thimble_input(model, k, &ins[k]);
     }
-    return error;
+    for (uint32_t k = 0; k < model->output_count; k++) {
+        thimble_output(model, k, &outs[k]);
+    }
+    for (size_t sample = 0; sample < count; sample++) {
+        for (uint32_t k = 0; k < model->input_count; k++) {
+            memcpy(arena + ins[k].offset, inputs[k] + sample * ins[k].bytes, ins[k].bytes);
+        }
+        int32_t error = thimble_run(model, memory, memory_bytes);
+        if (error < 0) {
+            return error;
+        }
+        for (uint32_t k = 0; k < model->output_count; k++) {
+            memcpy(outputs[k] + sample * outs[k].bytes, arena + outs[k].offset, outs[k].bytes);
+        }
+    }
+    return 0;
 }
