@@ -8,7 +8,7 @@ STAMP := $(VENV)/.setup-stamp
 EXTRAS := dev,judge,onnx,demo
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup test check-generated lint demo bench bench-core wheel lock clean
+.PHONY: setup test test-train check-generated lint demo bench bench-core wheel lock clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,12 @@ $(STAMP): pyproject.toml setup.py requirements-dev.lock
 
 test: check-generated lint
 	$(BIN)/python -m pytest -q -rs
+
+# The tests that need PyTorch, which `make setup` leaves out: on Linux, PyPI's build brings gigabytes for GPUs.
+# Where another build of it is installed in .venv already, that one stays.
+test-train: $(STAMP)
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install -q 'torch==2.13.0'
+	$(BIN)/python -m pytest -q -rs $(wildcard tests/test_training*.py) tests/test_import_pytorch.py
 
 check-generated: $(STAMP)
 	$(BIN)/python -m model_packager.generate --check

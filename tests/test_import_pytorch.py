@@ -20,7 +20,7 @@ from model_packager.reference import run
 
 DATA = REPOSITORY / "tests" / "data"
 GRAPHS = sorted(DATA.glob("*.onnx"))
-NO_TORCH = "PyTorch is not installed; it belongs to the extra 'train', which `make setup` and CI leave out"
+NO_TORCH = "PyTorch is not installed; `make test-train` installs it"
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)

@@ -1,0 +1,201 @@
+"""Simulates the int8 activations of the packed network inside a traced torch module.
+
+`quantised_graph` traces a module (torch.fx), finds the tensors that the packed network stores, by the rules
+of ``passes.quantise``, and puts an `ActivationQuantiser` behind each. The exported graph carries the same
+scales and zero points, so that the training graph and the device round at the same places.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from model_packager.errors import UsageError
+from model_packager.numerics import quantize_multiplier
+from model_packager.passes.quantise import scale_and_zero_point
+
+WEIGHTED = (nn.Linear, nn.Conv2d)
+_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6)
+_ACTIVATION_FUNCTIONS = (functional.relu, functional.relu6, torch.relu)
+# What moves or compares values keeps their scale; dropout is the identity after training.
+_MOVING = (nn.Flatten, nn.MaxPool2d, nn.Dropout, nn.Identity, nn.Unflatten)
+_MOVING_CALLS = (torch.flatten, functional.max_pool2d, functional.dropout, torch.reshape, torch.permute)
+_MOVING_METHODS = ("flatten", "reshape", "view", "permute", "contiguous", "transpose")
+_STORED = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_STORED_CALLS = (operator.add, torch.add, functional.avg_pool2d, functional.adaptive_avg_pool2d, torch.mean)
+_EMA = 0.02
+
+
+class ActivationQuantiser(nn.Module):
+    """Rounds to int8 with the range seen so far; passes values through until `enabled`.
+
+    steps: the range is cut into this many steps, 255 or fewer (a coarser grid makes biases shorter). In
+    training mode the range follows the batches' extremes (Jacob et al. 2018, section 3.1) until `frozen`.
+    shifts: bits (channels,) that the device's requantisation shifts out; when set, rounding is the device's.
+    """
+
+    def __init__(self, steps: int = 255) -> None:
+        super().__init__()
+        self.steps = steps
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+        for flag in ("enabled", "frozen", "seen"):
+            self.register_buffer(flag, torch.zeros((), dtype=torch.bool))
+        self.shifts: Tensor | None = None
+
+    def scale_and_zero_point(self) -> tuple[float, int]:
+        """As the packer takes them from a range; the scale is a float32 value."""
+        low, high = float(self.low), float(self.high)
+        scale, _ = scale_and_zero_point(low, low + (high - low) * 255 / self.steps)
+        return scale, max(-128, min(127, round(-128 - low / scale)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.enabled:
+            return values
+        if self.training and not self.frozen:
+            self._observe(values.detach())
+        scale, zero_point = self.scale_and_zero_point()
+        if self.shifts is None or torch.onnx.is_in_onnx_export():
+            return torch.fake_quantize_per_tensor_affine(values, scale, zero_point, -128, 127)
+        return (self._rounded_twice(values / scale).clamp(-128 - zero_point, 127 - zero_point)) * scale
+
+    def _rounded_twice(self, steps: Tensor) -> Tensor:
+        """docs/NUMERICS.md, requantisation: the high product is rounded half up, with as many fractional bits
+        as are then shifted out; the shift rounds half away from zero."""
+        assert self.shifts is not None
+        unit = torch.exp2(self.shifts.reshape(-1, *[1] * (steps.dim() - 2)))
+        product = (steps * unit + 0.5).floor()
+        return product.sign() * (product.abs() / unit + 0.5).floor()
+
+    def _observe(self, values: Tensor) -> None:
+        low, high = values.min().clamp(max=0), values.max().clamp(min=0)
+        share = _EMA if self.seen else 1.0
+        self.low.lerp_(low, share)
+        self.high.lerp_(high, share)
+        self.seen.fill_(True)
+
+
+def quantised_graph(module: nn.Module) -> fx.GraphModule:
+    """A traced copy of `module` with an `ActivationQuantiser` behind each stored tensor ("quantiser_0", ...
+    in the order of execution; the first belong to the inputs). Parameters are shared with `module`.
+
+    Raises ``UsageError`` for a module that torch.fx cannot trace, or an operation that is not known here.
+    """
+    try:
+        graph_module = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
+    except Exception as error:  # whatever the user's own code raises on a symbolic input
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"torch.fx cannot trace the module: {reason}") from error
+    modules = dict(graph_module.named_modules())
+    stored = [node for node in graph_module.graph.nodes if _is_stored(node, modules)]
+    for number, node in enumerate(stored):
+        name = f"quantiser_{number}"
+        graph_module.add_submodule(name, ActivationQuantiser())
+        with graph_module.graph.inserting_after(node):
+            quantiser = graph_module.graph.call_module(name, (node,))
+        node.replace_all_uses_with(quantiser, delete_user_cb=lambda user, new=quantiser: user is not new)
+    graph_module.recompile()
+    return graph_module
+
+
+def quantisers(module: nn.Module) -> list[ActivationQuantiser]:
+    """All of them, in the order of execution."""
+    return [part for part in module.modules() if isinstance(part, ActivationQuantiser)]
+
+
+def input_quantiser_of(graph_module: fx.GraphModule, layer_name: str) -> ActivationQuantiser | None:
+    """The quantiser whose grid a layer's input lies on, looking back through what only moves values."""
+    modules = dict(graph_module.named_modules())
+    nodes = (n for n in graph_module.graph.nodes if n.op == "call_module" and n.target == layer_name)
+    node = next(nodes, None)
+    while node is not None and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+        part = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(part, ActivationQuantiser):
+            return part
+    return None
+
+
+def round_as_device(graph_module: fx.GraphModule, scales: Mapping[str, Tensor]) -> None:
+    """Let the quantisers behind layers round as the device does; scales: (rows,) by layer name."""
+    modules = dict(graph_module.named_modules())
+    for node in graph_module.graph.nodes:
+        quantiser = _module(node, modules)
+        if not isinstance(quantiser, ActivationQuantiser):
+            continue
+        factor: Tensor | float = 1.0
+        behind = node.all_input_nodes[0]
+        while not (behind.op == "call_module" and behind.target in scales):
+            part = _module(behind, modules)
+            if isinstance(part, _NORMS):
+                factor = norm_factor(part).abs()  # type: ignore[arg-type]
+            elif not _is_activation(behind, modules):
+                break
+            behind = behind.all_input_nodes[0]
+        else:
+            source = input_quantiser_of(graph_module, str(behind.target))
+            assert source is not None
+            real = scales[str(behind.target)] * factor
+            unit = source.scale_and_zero_point()[0] / quantiser.scale_and_zero_point()[0]
+            shifts = [-quantize_multiplier(float(scale) * unit)[1] for scale in real.double()]
+            quantiser.shifts = torch.tensor(shifts, dtype=torch.float32).clamp(min=0)
+
+
+def fused_norm(graph_module: fx.GraphModule, layer_name: str) -> nn.BatchNorm2d | None:
+    """The batch norm that directly follows a layer; the packed layer's bias is then not the layer's own."""
+    modules = dict(graph_module.named_modules())
+    for node in graph_module.graph.nodes:
+        if node.op == "call_module" and node.target == layer_name:
+            for user in node.users:
+                if isinstance(_module(user, modules), _NORMS):
+                    return _module(user, modules)  # type: ignore[return-value]
+    return None
+
+
+def norm_factor(norm: nn.BatchNorm2d) -> Tensor:
+    """(channels,): what batch norm multiplies with after training."""
+    assert norm.running_var is not None
+    return (norm.weight / (norm.running_var + norm.eps).sqrt()).detach()
+
+
+def _module(node: fx.Node, modules: dict[str, nn.Module]) -> nn.Module | None:
+    return modules.get(str(node.target)) if node.op == "call_module" else None
+
+
+def _is_activation(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return isinstance(_module(node, modules), _ACTIVATIONS)
+    return node.target in (*_ACTIVATION_FUNCTIONS, "relu")
+
+
+def _is_stored(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether the packed network stores this node's output on a grid of its own."""
+    if node.op in ("output", "get_attr"):
+        return False
+    if node.op == "placeholder" or _is_activation(node, modules):
+        return True
+    part = _module(node, modules)
+    users = list(node.users)
+    fused = len(users) == 1 and (
+        _is_activation(users[0], modules) or isinstance(_module(users[0], modules), _NORMS)
+    )
+    if isinstance(part, (*WEIGHTED, *_NORMS)):
+        return not fused
+    if isinstance(part, _STORED) or node.target in (*_STORED_CALLS, "add", "mean"):
+        return not (len(users) == 1 and _is_activation(users[0], modules))
+    moving = isinstance(part, _MOVING) or node.target in (*_MOVING_CALLS, *_MOVING_METHODS)
+    if moving or not _holds_tensor(node):
+        return False
+    what = type(part).__name__ if part is not None else getattr(node.target, "__name__", node.target)
+    raise UsageError(f"training does not know the operation '{what}' of node '{node.name}'")
+
+
+def _holds_tensor(node: fx.Node) -> Any:
+    """Shape arithmetic (``x.size(0)``) passes through a trace too."""
+    return node.target not in ("size", getattr, operator.getitem, "dim") or node.op == "call_module"

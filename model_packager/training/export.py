@@ -1,0 +1,67 @@
+"""From a trained graph to an integer ``Model``: weights become the methods' integers for good, the graph goes
+through ONNX with its scales (QuantizeLinear, DequantizeLinear), and the importer builds the operators.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
+
+from model_packager.encoders import Encoding, encode
+from model_packager.encoders.choose import candidates
+from model_packager.format_table import Coder
+from model_packager.importers.pytorch import import_module
+from model_packager.model import Model
+from model_packager.training.methods.protocol import Integers, by_row
+
+
+class FrozenWeights(nn.Module):
+    """A parametrisation that always gives scale * integer; exported, it says which ones."""
+
+    def __init__(self, integers: Integers) -> None:
+        super().__init__()
+        self.register_buffer("values", integers.values)
+        self.register_buffer("scales", integers.scales)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        real = self.values.to(torch.float32) * by_row(self.scales, self.values)
+        if not torch.onnx.is_in_onnx_export():
+            return real
+        zero_points = torch.zeros(len(self.scales), dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(real, self.scales, zero_points, 0, -128, 127)
+
+
+def freeze_weights(layer: nn.Module, integers: Integers) -> None:
+    """Replace a layer's methods by the integers that they ended with."""
+    if parametrize.is_parametrized(layer, "weight"):
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    parametrize.register_parametrization(layer, "weight", FrozenWeights(integers), unsafe=True)
+
+
+def export_model(graph_module: fx.GraphModule, example: Tensor, coders: Mapping[int, Coder]) -> Model:
+    """The integer model of a graph with frozen weights.
+
+    example: one input, (1, ...) float32. coders: what the recipe prefers, by the layer's place among those
+    with weights.
+    """
+    with warnings.catch_warnings():
+        # Flags and scales are constants of the exported graph, as they should be.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        model = import_module(graph_module, example)
+    layers = [operator for operator in model.operators if operator.weights is not None]
+    for place, coder in coders.items():
+        weights = layers[place].weights
+        assert weights is not None
+        weights.encoding = smallest_encoding(weights.values, coder)
+    return model
+
+
+def smallest_encoding(values: object, coder: Coder) -> Encoding:
+    """The encoding with this coder that makes the int8 matrix smallest."""
+    matrix = values  # (rows, cols)
+    choices = [encoding for encoding in candidates(matrix) if encoding.coder is coder]  # type: ignore[arg-type]
+    return min(choices, key=lambda each: encode(matrix, each).stored_bytes)  # type: ignore[arg-type]

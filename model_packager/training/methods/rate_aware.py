@@ -1,0 +1,74 @@
+"""Rate-aware training: an integer grid with a learned step, and a penalty on what the entropy coder charges.
+
+In a sparse stream a weight costs its gap, its sign and its level: most of it is paid for being there at all.
+So, after each optimiser step, weights on the lowest levels are pulled towards zero by a constant (the
+proximal step of an l1 penalty), and larger ones, which pay hardly more for their level, are left alone.
+
+Sources: Esser et al. 2020, "Learned step size quantization", sections 2.1 and 2.2 (step and its gradient);
+Oktay et al. 2020, "Scalable model compression by entropy penalized reparameterization", section 2 (the
+objective: loss plus coded size).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model_packager.training.methods.learned_step import quantise_with_learned_step
+from model_packager.training.methods.protocol import Integers, Method, row_scales
+from model_packager.training.schedule import Moment, ramp
+
+
+class RateAware(Method):
+    """Levels -L..L times a learned step for the layer, pruned by the rate penalty.
+
+    levels: L. rate: what a non-zero weight costs, in units of the loss's gradient (k * w of the recipe's
+    formula: the proximal step is learning rate * rate). neuron_rate: the same for a whole row, by its norm.
+    ramp_end: share of training at which the penalty has its full strength. freeze: share from which the
+    zeros stay zero and nothing is pulled any more.
+    """
+
+    name = "rate_aware"
+
+    def __init__(
+        self,
+        weight: Tensor,
+        levels: int = 3,
+        rate: float = 1.0,
+        neuron_rate: float = 0.0,
+        ramp_end: float = 0.65,
+        freeze: float = 0.8,
+        start: float = 0.0,
+    ) -> None:
+        super().__init__(weight, start)
+        self.levels = levels
+        self.rate = rate
+        self.neuron_rate = neuron_rate
+        self.ramp_end = ramp_end
+        self.freeze = freeze
+        self.step = nn.Parameter(2 * weight.detach().std())
+        self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
+
+    def effective(self, weight: Tensor) -> Tensor:
+        return quantise_with_learned_step(weight, self.step, -self.levels, self.levels) * self.mask
+
+    def after_step(self, weight: Tensor, moment: Moment) -> None:
+        if moment.progress >= self.freeze:
+            if bool(self.mask.all()):
+                self.mask.copy_((weight / self.step).round() != 0)
+            return
+        strength = moment.learning_rate * ramp(moment.progress, self.start, self.ramp_end, 1.5)
+        pull = strength * self.rate
+        small = weight.abs() < 1.5 * self.step
+        weight.copy_(torch.where(small, weight.sign() * (weight.abs() - pull).clamp(min=0), weight))
+        if self.neuron_rate:
+            rows = weight.reshape(len(weight), -1)
+            norms = rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
+            rows.mul_((1 - strength * self.neuron_rate / norms).clamp(min=0))
+
+    def integers(self, weight: Tensor) -> Integers:
+        values = (weight.detach() / self.step.detach()).round().clamp(-self.levels, self.levels) * self.mask
+        return Integers(values.to(torch.int8), row_scales(self.step, weight))
+
+    def scales(self, weight: Tensor) -> Tensor:
+        return row_scales(self.step, weight)

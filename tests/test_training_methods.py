@@ -1,0 +1,177 @@
+"""Each training method does what its paper says, on small synthetic weights."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; `make test-train` installs it")
+
+from model_packager.training.methods.learned_step import LearnedStep, quantise_with_learned_step  # noqa: E402
+from model_packager.training.methods.magnitude import Magnitude  # noqa: E402
+from model_packager.training.methods.rate_aware import RateAware  # noqa: E402
+from model_packager.training.methods.weight_sharing import WeightSharing, kmeans_linear  # noqa: E402
+from model_packager.training.schedule import (  # noqa: E402
+    Moment,
+    gradual_density,
+    iterative_density,
+    learning_rate,
+)
+
+torch.set_num_threads(1)
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def begun(method, weight):
+    method.begin(weight)
+    method.begun.fill_(True)
+    return method
+
+
+# ------------------------------------------------------------------------------------------- schedules
+
+
+def test_gradual_density_follows_the_cubic_of_the_paper() -> None:
+    """Zhu and Gupta, equation 1: s = s_f (1 - (1 - t)^3) from sparsity 0."""
+    for progress, done in ((0.1, 0.0), (0.2, 0.0), (0.4, 0.5), (0.6, 1.0), (0.9, 1.0)):
+        assert 1 - gradual_density(progress, 0.2, 0.6, 0.1) == pytest.approx(0.9 * (1 - (1 - done) ** 3))
+
+
+def test_iterative_density_keeps_the_same_share_in_each_round() -> None:
+    densities = [iterative_density(progress, 0.0, 0.8, 0.0625, 4) for progress in (0.0, 0.2, 0.4, 0.6, 0.9)]
+    assert densities == pytest.approx([0.5, 0.25, 0.125, 0.0625, 0.0625])
+
+
+def test_learning_rate_holds_then_falls_in_a_line() -> None:
+    rates = [learning_rate(1.0, 0.2, 0.5, progress) for progress in (0.0, 0.5, 0.75, 1.0)]
+    assert rates == pytest.approx([1.0, 1.0, 0.6, 0.2])
+
+
+# ------------------------------------------------------------------------------------------- pruning
+
+
+def test_magnitude_prunes_the_smallest_and_they_stay_zero() -> None:
+    weight = normal(8, 10)
+    method = begun(Magnitude(weight, density=0.25, schedule="iterative", rounds=1, end=0.5), weight)
+    order = weight.abs().flatten().argsort(descending=True)
+    expected = torch.zeros(80, dtype=torch.bool)
+    expected[order[:20]] = True
+    method.after_step(weight, Moment(0.1, 1e-3))
+    assert torch.equal(method.mask.flatten(), expected)
+    weight += 1.0  # whatever the optimiser does, what is pruned stays pruned
+    method.after_step(weight, Moment(0.9, 1e-3))
+    assert torch.equal(weight.flatten() != 0, expected) and torch.equal(method(weight), weight)
+
+
+# ------------------------------------------------------------------------------------------- quantising
+
+
+def test_learned_step_gradient_is_equation_3() -> None:
+    weight = torch.tensor([0.30, -0.66, 5.0, -5.0], requires_grad=True)
+    step = torch.tensor(0.5, requires_grad=True)
+    quantise_with_learned_step(weight, step, -3, 3).sum().backward()
+    # Inside: round(w / s) - w / s; outside: the limit. Scaled by 1 / sqrt(N Q).
+    expected = ((1 - 0.6) + (-1 + 1.32) + 3 - 3) / (4 * 3) ** 0.5
+    assert step.grad.item() == pytest.approx(expected, abs=1e-6)
+    assert weight.grad.tolist() == [1, 1, 0, 0]
+
+
+def test_learned_step_training_lowers_the_error_of_its_step() -> None:
+    weight = normal(2000)
+    method = begun(LearnedStep(weight, bits=3), weight)
+    optimizer = torch.optim.Adam([method.step], lr=5e-3)
+    before = (method(weight) - weight).square().mean().item()
+    for _ in range(200):
+        optimizer.zero_grad()
+        (method(weight) - weight).square().mean().backward()
+        optimizer.step()
+    assert (method(weight) - weight).square().mean().item() < 0.9 * before
+    values, scales = method.integers(weight.reshape(20, 100))
+    assert values.unique().tolist() == [-3, -2, -1, 0, 1, 2, 3] and torch.all(scales == method.step)
+
+
+def test_weight_sharing_sums_the_gradients_of_an_entry() -> None:
+    """The lecture's own example: the gradient of a centroid is the sum over the weights that share it."""
+    weight = torch.tensor([[2.09, -0.98, 1.48, 0.09], [0.05, -0.14, -1.08, 2.12],
+                           [-0.91, 1.92, 0.0, -1.03], [1.87, 0.0, 1.53, 1.49]])  # fmt: skip
+    method = begun(WeightSharing(weight, codebook_size=5), weight)
+    gradient = torch.arange(16.0).reshape(4, 4)
+    (method(weight) * gradient).sum().backward()
+    for entry in range(4):
+        shared = method.index == entry + 1
+        assert method.codebook.grad[entry].item() == pytest.approx(gradient[shared].sum().item())
+    assert method.codebook.tolist() == pytest.approx([-1.0, 0.0, 1.5, 2.0], abs=1e-6)  # as on the slide
+    assert torch.all(method(weight)[weight == 0] == 0)
+    optimizer = torch.optim.SGD([method.codebook], lr=0.01)
+    before = method(weight).detach().clone()
+    optimizer.step()
+    assert not torch.equal(method(weight), before)
+
+
+def test_weight_sharing_linear_start_keeps_the_large_weights() -> None:
+    """Section 3.2: with few large weights, evenly spaced centroids represent them; dense ones would not."""
+    values = torch.cat([normal(5000) * 0.05, torch.tensor([1.0, -1.0])])
+    centroids = kmeans_linear(values, 8)
+    assert centroids.max().item() > 0.8 and centroids.min().item() < -0.8
+
+
+def test_weight_sharing_integers_are_the_codebook_in_int8() -> None:
+    weight = normal(10, 30)
+    method = begun(WeightSharing(weight, codebook_size=9), weight)
+    values, scales = method.integers(weight)
+    assert len(values.unique()) <= 9
+    real = values * scales[:, None]
+    assert (real - method(weight)).abs().max().item() <= scales[0].item() / 2 + 1e-6
+
+
+def test_rate_aware_pulls_small_weights_alone() -> None:
+    """Weights on the levels -1, 0 and 1 move towards zero by rate * learning rate; larger ones stay."""
+    weight = torch.tensor([[0.05, -0.60, 1.40, -1.60, 3.0]])
+    method = begun(RateAware(weight, levels=3, rate=2.0, ramp_end=0.5), weight)
+    method.step.data.fill_(1.0)
+    method.after_step(weight, Moment(0.5, 0.1))
+    torch.testing.assert_close(weight, torch.tensor([[0.0, -0.40, 1.20, -1.60, 3.0]]))
+    method.after_step(weight, Moment(0.125, 0.1))  # a quarter of the ramp: 0.25^1.5 of the strength
+    torch.testing.assert_close(weight, torch.tensor([[0.0, -0.375, 1.175, -1.60, 3.0]]))
+
+
+def test_rate_aware_zeros_stay_zero_after_the_freeze() -> None:
+    weight = torch.tensor([[0.2, 0.9, -2.2]])
+    method = begun(RateAware(weight, levels=3, freeze=0.8), weight)
+    method.step.data.fill_(1.0)
+    method.after_step(weight, Moment(0.8, 0.1))
+    weight += 1.0
+    assert method(weight).tolist() == [[0.0, 2.0, -1.0]]
+    assert method.integers(weight).values.tolist() == [[0, 2, -1]]
+
+
+def test_rate_aware_neuron_rate_shortens_rows_and_kills_the_weakest() -> None:
+    weight = torch.tensor([[3.0, 4.0], [0.03, 0.04]])
+    method = begun(RateAware(weight, rate=0.0, neuron_rate=1.0), weight)
+    method.after_step(weight, Moment(0.65, 0.1))
+    torch.testing.assert_close(weight, torch.tensor([[2.94, 3.92], [0.0, 0.0]]))
+
+
+def test_rate_aware_higher_rate_leaves_fewer_weights() -> None:
+    """The trade that the rate is for, on a regression whose true weights get smaller and smaller."""
+    inputs = normal(400, 40, seed=1)
+    targets = inputs @ (2 * 0.85 ** torch.arange(40.0))
+
+    def train(rate: float) -> tuple[int, float]:
+        weight = torch.nn.Parameter(0.5 * normal(1, 40, seed=2))
+        method = begun(RateAware(weight.detach(), levels=7, rate=rate), weight)
+        optimizer = torch.optim.Adam([weight, method.step], lr=1e-2)
+        for step in range(600):
+            optimizer.zero_grad()
+            (inputs @ method(weight)[0] - targets).square().mean().backward()
+            optimizer.step()
+            with torch.no_grad():
+                method.after_step(weight, Moment((step + 1) / 600, 1e-2))
+        error = (inputs @ method(weight)[0] - targets).square().mean().item()
+        return int((method.integers(weight).values != 0).sum()), error
+
+    (many, small), (few, large) = train(0.0), train(1.5)
+    assert few < many and small <= large < 0.5 * targets.square().mean().item()
