@@ -81,6 +81,7 @@ CASES: dict[str, tuple[str, dict[str, tuple[Any, ...]], dict[str, Any], int]] = 
     "HardSwish": ("out = HardSwish(x)", IMAGE, {}, 17),
     "HardSigmoid": ("out = HardSigmoid<alpha=0.3, beta=0.4>(x)", IMAGE, {}, 17),
     "Sigmoid": ("out = Sigmoid(x)", IMAGE, {}, 17),
+    "Sign": ("out = Sign(x)", ROW, {}, 17),
     "Tanh": ("out = Tanh(x)", ROW, {}, 17),
     "Softmax": ("out = Softmax(x)", ROW, {}, 13),
     "Softmax_channels": ("out = Softmax<axis=1>(x)", IMAGE, {}, 13),

@@ -18,7 +18,13 @@ import numpy.typing as npt
 from model_packager import numerics
 from model_packager.errors import PackError
 from model_packager.format_table import DType, OperatorKind, PortFlag
-from model_packager.model import Model, Operator, Requant, Weights
+from model_packager.model import SIGN, Model, Operator, Requant, Tensor, Weights
+from model_packager.passes.binarise_activations import (
+    binarise_activations,
+    binary_rows,
+    order_signs,
+    sign_bias,
+)
 from model_packager.passes.calibrate import Range, calibrate
 from model_packager.passes.correct_bias import correct_bias
 from model_packager.passes.fold_batch_norm import fold_batch_norm
@@ -29,7 +35,7 @@ from model_packager.reference.float import apply_function
 Array = npt.NDArray[Any]
 
 # Outputs whose quantisation is fixed, because their range is known: (scale, zero point).
-_FIXED_FUNCTIONS = {"logistic": (1 / 256, -128), "tanh": (1 / 128, 0)}
+_FIXED_FUNCTIONS = {"logistic": (1 / 256, -128), "tanh": (1 / 128, 0), "sign": (1.0, 0)}
 _FIXED_SOFTMAX = (1 / 256, -128)
 # Operators whose integer kernels copy or compare values: all their tensors share scale and zero point.
 SHARE_SCALE = (
@@ -57,10 +63,11 @@ def quantise_model(
 ) -> Model:
     """The int8 version of a float model, calibrated on `samples` (float32, (N, *shape[1:]) for each input).
 
-    Folds batch norm and fuses activations first; `method` and `percentile` as in ``calibrate``; with
-    `bias_correction` the mean error that weight rounding causes is taken out of the biases.
+    Folds batch norm, fuses activations and makes signs between binary layers bits first; `method` and
+    `percentile` as in ``calibrate``; with `bias_correction` the mean error that weight rounding causes is
+    taken out of the biases.
     """
-    prepared = fuse_activations(fold_batch_norm(model))
+    prepared = binarise_activations(fuse_activations(fold_batch_norm(order_signs(model))))
     quantised = quantise(prepared, calibrate(prepared, samples, method, percentile))
     return correct_bias(quantised, prepared, samples) if bias_correction else quantised
 
@@ -121,6 +128,8 @@ def _assign_scales(model: Model, ranges: Sequence[Range]) -> None:
             scale, zero_point = scale_and_zero_point(low, high)
         for index in members:
             tensor = model.tensors[index]
+            if tensor.dtype is DType.BIT:
+                continue
             tensor.dtype, tensor.scale, tensor.zero_point = DType.INT8, scale, zero_point
 
 
@@ -197,20 +206,31 @@ def _clamps(model: Model, operator: Operator) -> dict[str, int]:
     return {"clamp_min": low, "clamp_max": high}
 
 
+def _integer_rows(source: Tensor, weights: Weights) -> tuple[Array, Array]:
+    """(int8 values, float64 scales (rows,)) of real weights: signs behind bits, else by the scales that they
+    came with, or by their own."""
+    if source.dtype is DType.BIT:
+        return binary_rows(weights.values, source.shape4[3])
+    if weights.scales is None:
+        return quantise_rows(weights.values)
+    steps = np.round(weights.values / weights.scales[:, np.newaxis])
+    return np.clip(steps, -128, 127).astype(np.int8), weights.scales
+
+
 def _quantise_weighted(model: Model, operator: Operator) -> None:
     """Convolutions and fully connected layers: rows, bias and requantisation multipliers."""
     assert operator.weights is not None
     source, output = model.tensors[operator.inputs[0]], model.tensors[operator.outputs[0]]
-    given = operator.weights.scales
-    if given is None:
-        values, scales = quantise_rows(operator.weights.values)
-    else:
-        steps = np.round(operator.weights.values / given[:, np.newaxis])
-        values, scales = np.clip(steps, -128, 127).astype(np.int8), given
+    if output.dtype is DType.BIT:
+        _quantise_to_bits(model, operator)
+        return
+    values, scales = _integer_rows(source, operator.weights)
     bias = np.zeros(len(values)) if operator.bias is None else operator.bias.astype(np.float64)
     # A channel with almost no weights but a bias would overflow the bias: give it a coarser scale.
     needed = np.abs(bias) / (source.scale * _BIAS_LIMIT)
-    if given is None and np.any(needed > scales):
+    if source.dtype is DType.BIT:
+        scales = np.where(scales > 0, scales, np.maximum(needed, _SMALLEST_SCALE))  # rows of zeros
+    elif operator.weights.scales is None and np.any(needed > scales):
         scales = np.maximum(scales, needed).astype(np.float32).astype(np.float64)
         values = np.clip(np.round(operator.weights.values / scales[:, np.newaxis]), -127, 127).astype(np.int8)
     operator.weights = Weights(values, scales, operator.weights.encoding)
@@ -219,6 +239,21 @@ def _quantise_weighted(model: Model, operator: Operator) -> None:
     operator.requant = Requant(*numerics.conv_multipliers(source.scale, scales, output.scale))
     operator.attributes |= _clamps(model, operator)
     operator.attributes |= {"input_zero_point": source.zero_point, "output_zero_point": output.zero_point}
+
+
+def _quantise_to_bits(model: Model, operator: Operator) -> None:
+    """A layer with a fused sign: rows, and thresholds in place of bias and requantisation."""
+    assert operator.weights is not None
+    source = model.tensors[operator.inputs[0]]
+    values, scales = _integer_rows(source, operator.weights)
+    # No input leaves these bounds: inputs are at most 255 from their zero point.
+    reach = np.abs(values.astype(np.int64)).sum(axis=1) * (1 if source.dtype is DType.BIT else 255)
+    offsets = np.zeros(len(values)) if operator.bias is None else operator.bias.astype(np.float64)
+    bias = sign_bias(source.scale * scales, offsets, -reach, reach)
+    operator.weights = Weights(values, np.where(scales > 0, scales, 1.0), operator.weights.encoding)
+    operator.bias = bias if np.any(bias) else None
+    operator.requant = SIGN
+    operator.attributes["input_zero_point"] = source.zero_point
 
 
 def _quantise_sum(model: Model, operator: Operator) -> None:
@@ -256,7 +291,8 @@ def _quantise_product(model: Model, operator: Operator) -> None:
 
 
 def _quantise_pool(model: Model, operator: Operator) -> None:
-    operator.attributes |= _clamps(model, operator)
+    if model.tensors[operator.outputs[0]].dtype is not DType.BIT:
+        operator.attributes |= _clamps(model, operator)
 
 
 def _quantise_mean(model: Model, operator: Operator) -> None:
@@ -294,6 +330,8 @@ def _quantise_lookup(model: Model, operator: Operator) -> None:
 def _quantise_pad(model: Model, operator: Operator) -> None:
     """Pads hold the real number ``options["value"]``, 0 if there is none."""
     tensor = model.tensors[operator.inputs[0]]
+    if tensor.dtype is DType.BIT:
+        return  # value 0 stands for -1
     real = np.array([operator.options.get("value", 0.0)], np.float32)
     operator.attributes["value"] = int(numerics.quantise_float(real, tensor.scale, tensor.zero_point)[0])
 

@@ -30,6 +30,8 @@ _ACTIVATION_BOUNDS: dict[str, tuple[float | None, float | None]] = {
 
 def _activate(values: Array, operator: Operator) -> Array:
     name = operator.options.get("activation", "none")
+    if name == "sign":
+        return FUNCTIONS["sign"](values)
     if name not in _ACTIVATION_BOUNDS:
         raise PackError(f"operator '{operator.name}' has the unknown activation {name}")
     low, high = _ACTIVATION_BOUNDS[name]
@@ -154,6 +156,7 @@ def _logistic(x: Array) -> Array:
 # One-input functions; those that .tflite files have go by the names of numerics.lookup_table.
 FUNCTIONS: dict[str, Callable[..., Array]] = {
     "relu": lambda x: np.maximum(x, 0),
+    "sign": lambda x: np.where(x >= 0, 1, -1).astype(np.float32),
     "relu6": lambda x: np.clip(x, 0, 6),
     "relu_n1_to_1": lambda x: np.clip(x, -1, 1),
     "clip": lambda x, low, high: np.clip(x, low, high),

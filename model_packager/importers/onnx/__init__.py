@@ -53,6 +53,7 @@ CONVERTERS: dict[str, Callable[[Graph, SourceNode], None]] = {
     "Reshape": movement.convert_reshape,
     "Resize": movement.convert_resize,
     "Sigmoid": arithmetic.convert_function,
+    "Sign": arithmetic.convert_function,
     "Slice": movement.convert_slice,
     "Softmax": arithmetic.convert_softmax,
     "Split": movement.convert_split,

@@ -106,8 +106,10 @@ def _apply(graph: Graph, node: SourceNode, value: Value, function: str, **parame
 
 
 def convert_function(graph: Graph, node: SourceNode) -> None:
-    """Relu, Sigmoid, Tanh and HardSwish."""
-    functions = {"Relu": "relu", "Sigmoid": "logistic", "Tanh": "tanh", "HardSwish": "hard_swish"}
+    """Relu, Sigmoid, Sign (of 0: +1, as in binary networks), Tanh and HardSwish."""
+    functions = {
+        "Relu": "relu", "Sigmoid": "logistic", "Sign": "sign", "Tanh": "tanh", "HardSwish": "hard_swish",
+    }  # fmt: skip
     _apply(graph, node, graph.value(node), functions[node.kind])
 
 

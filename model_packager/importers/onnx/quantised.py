@@ -17,6 +17,7 @@ from model_packager.importers.onnx.graph import Graph
 from model_packager.importers.onnx.layout import Value
 from model_packager.importers.onnx.source import SourceNode
 from model_packager.model import Model, Operator, Tensor, Weights
+from model_packager.passes.binarise_activations import binarise_activations, order_signs
 from model_packager.passes.fold_batch_norm import fold_batch_norm
 from model_packager.passes.fuse_activations import fuse_activations
 from model_packager.passes.graph_edges import drop_unused_tensors
@@ -69,12 +70,13 @@ def convert_dequantize(graph: Graph, node: SourceNode) -> None:
 def integer_model(model: Model) -> Model:
     """The integer model of a float one with marked tensors. Raises ``ImportRefused`` naming a tensor that no
     QuantizeLinear covers."""
-    result = fuse_activations(fold_batch_norm(model))
+    result = fuse_activations(fold_batch_norm(order_signs(model)))
     _absorb_quantisation(result)
+    result = binarise_activations(result)
     _spread_scales(result)
     for operator in result.operators:
         output = result.tensors[operator.outputs[0]]
-        if output.dtype is not DType.INT8:
+        if output.dtype not in (DType.INT8, DType.BIT):
             raise ImportRefused(
                 f"the output '{output.name}' of {operator.kind.name} '{operator.name}' is not quantised: no "
                 f"QuantizeLinear follows it"
