@@ -43,8 +43,8 @@ CPUS = {
 }
 # Sources whose loops run once for each weight or activation.
 FAST = (
-    "arithmetic", "convolve", "depthwise_conv_2d", "dot", "fully_connected", "lookup", "stream_range",
-    "weighted",
+    "arithmetic", "columns", "convolve", "depthwise_conv_2d", "dot", "fully_connected", "lookup",
+    "stream_range", "weighted",
 )  # fmt: skip
 FLAGS = ["-std=gnu99", "-mthumb", "-ffunction-sections", "-fdata-sections", f"-I{CORE / 'include'}"]
 LINK = ["-nostartfiles", "-specs=nano.specs", "-specs=nosys.specs", "-Wl,--gc-sections"]

@@ -85,11 +85,20 @@ class NetworkBuilder:
         }  # fmt: skip
         return (out_h, out_w), attributes
 
-    def conv(self, source: int, channels: int, kernel: int = 1, stride: int = 1, same: bool = True) -> int:
+    def conv(
+        self,
+        source: int,
+        channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        same: bool = True,
+        groups: int = 1,
+    ) -> int:
         _, height, width, depth = self.shape(source)
         size, window = self._window(height, width, kernel, stride, same)
+        window["groups"] = groups
         output = self._append(OperatorKind.CONV_2D, [source], (1, *size, channels), **window)
-        self._weigh(channels, kernel * kernel * depth)
+        self._weigh(channels, kernel * kernel * depth // groups)
         return output
 
     def depthwise(self, source: int, kernel: int = 3, stride: int = 1, multiplier: int = 1) -> int:

@@ -9,12 +9,15 @@ operator, its schedule and the executor).
 from __future__ import annotations
 
 from model_packager.encoders.descriptor import StreamDescriptor
-from model_packager.encoders.scratch import stream_scratch_bytes, stream_table_bytes
+from model_packager.encoders.scratch import is_raw, stream_scratch_bytes, stream_table_bytes
 from model_packager.format_table import DType, Layout, Limit, OperatorKind, ScheduleKind
 from model_packager.model import Model, Operator
 from model_packager.passes.lifetimes import FUSED, living_ends
 
 EXECUTORS = ("micropython", "c")
+
+# (weights of a row, positions of which the C core makes columns at a time), as in firmware/core/src/columns.h
+C_COLUMN_POSITIONS = ((144, 6), (576, 3))
 
 
 def _item_bytes(model: Model, tensor: int) -> int:
@@ -97,12 +100,33 @@ def _planes_and_bands_bytes(model: Model, operator_index: int) -> int:
 
 def _c_kernel_scratch_bytes(model: Model, operator_index: int, own: int) -> int:
     """The C core rounds each block up to words, expands rows of bits, and those sparse rows that a depthwise
-    convolution reads, and notes where the pairs of each kernel cell start."""
+    convolution reads, and notes where the pairs of each kernel cell start. Convolutions whose rows are raw go
+    by columns, which takes the place of planes and bands."""
     operators = [model.operators[operator_index]]
+    columns = _c_column_bytes(model, operators[0])
+    if columns:
+        return columns
     if operators[0].schedule is ScheduleKind.FUSED_DEPTHWISE:
         operators.append(model.operators[operator_index + 1])
     extra = sum(_c_stream_bytes(operator) - _own_stream_scratch(operator) for operator in operators)
     return _words(own) + extra
+
+
+def _c_column_bytes(model: Model, operator: Operator) -> int:
+    """Columns of a few windows, 16 bits to a cell, where the sums of each channel start, one window as it is
+    where cells are no words, and a block's outputs before they are added. 0: it goes row by row."""
+    if operator.weights is None or not isinstance(operator.weights.encoding, StreamDescriptor):
+        return 0
+    descriptor, attributes = operator.weights.encoding, operator.attributes
+    positions = next((count for cols, count in C_COLUMN_POSITIONS if descriptor.cols <= cols), 0)
+    is_plane = operator.schedule is ScheduleKind.FUSED_DEPTHWISE
+    if operator.kind is not OperatorKind.CONV_2D or is_plane or not is_raw(descriptor) or not positions:
+        return 0
+    depth = descriptor.cols // (attributes.get("kernel_h", 1) * attributes.get("kernel_w", 1))
+    channels = descriptor.rows // attributes.get("groups", 1)
+    length = _words(descriptor.cols)
+    made = _words(positions * channels) if operator.schedule is ScheduleKind.FUSED_ADD else 0
+    return positions * 2 * length + 4 * channels + (length if depth % 4 else 0) + made
 
 
 def _c_stream_bytes(operator: Operator) -> int:

@@ -1,19 +1,7 @@
 #include "dot.h"
 
-/* Without optimisation a compiler has no registers to spare. */
-#if THIMBLE_DSP && !defined(THIMBLE_DSP_EMULATED) && defined(__OPTIMIZE__)
-#define USES_ASSEMBLY 1
-#else
-#define USES_ASSEMBLY 0
-#endif
-/* Compiling for size, compilers keep high registers out of use. */
-#if defined(__thumb__) && !defined(__thumb2__) && defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__)
-#define USES_THUMB1_ASSEMBLY 1
-#else
-#define USES_THUMB1_ASSEMBLY 0
-#endif
 
-#if USES_ASSEMBLY
+#if THIMBLE_USES_ASSEMBLY
 /* Products of one loaded vector: compilers run out of registers here, of which this takes all but the stack pointer. */
 #define PRODUCTS(place, sum)                                                                                           \
     "ldr %[a], " place "\n\t"                                                                                          \
@@ -38,7 +26,7 @@
         [odd] "=&r"(odd), [a] "=&r"(a), [b] "=&r"(b)
 #endif
 
-#if USES_THUMB1_ASSEMBLY
+#if THIMBLE_USES_THUMB1_ASSEMBLY
 #define PRODUCT(place, sum)                                                                                            \
     "ldrsb %[product], [%[" place "], %[i]]\n\t"                                                                       \
     "mul %[product], %[weight]\n\t"                                                                                    \
@@ -63,7 +51,7 @@ void thimble_dot_block(const thimble_runs *runs, const int8_t *x, int32_t step, 
         x = x_next;
         w_next = w + runs->w_step;
         x_next = x + runs->x_step;
-#if USES_ASSEMBLY
+#if THIMBLE_USES_ASSEMBLY
         if (count >= 8) {
             uint32_t even, odd, a, b;
             __asm__("1:\n\t" FOUR_WEIGHTS FOUR_WEIGHTS AGAIN
@@ -81,7 +69,7 @@ void thimble_dot_block(const thimble_runs *runs, const int8_t *x, int32_t step, 
             s2 = thimble_products(even, odd, x + 2 * step, s2);
             s3 = thimble_products(even, odd, x + 3 * step, s3);
         }
-#elif USES_THUMB1_ASSEMBLY
+#elif THIMBLE_USES_THUMB1_ASSEMBLY
         /* Cortex-M0: the eight low registers hold all that is loaded, the high ones the sums. `i` counts up to 0. */
         int32_t whole = count & ~3, rest = count & 3, loaded, product;
         if (whole > 0) {
@@ -113,7 +101,7 @@ void thimble_dot_block_offset(const int8_t *w, int32_t w_offset, const int8_t *x
                               uint32_t *sums) {
     uint32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
     int32_t i = 0;
-#if USES_ASSEMBLY
+#if THIMBLE_USES_ASSEMBLY
     if (count >= 4) {
         uint32_t even, odd, a, b;
         __asm__("1:\n\t"

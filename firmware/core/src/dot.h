@@ -17,6 +17,20 @@
 #endif
 #endif
 
+/* Without optimisation a compiler has no registers to spare. */
+#if THIMBLE_DSP && !defined(THIMBLE_DSP_EMULATED) && defined(__OPTIMIZE__)
+#define THIMBLE_USES_ASSEMBLY 1
+#else
+#define THIMBLE_USES_ASSEMBLY 0
+#endif
+
+/* Compiling for size, compilers keep high registers out of use. */
+#if defined(__thumb__) && !defined(__thumb2__) && defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__)
+#define THIMBLE_USES_THUMB1_ASSEMBLY 1
+#else
+#define THIMBLE_USES_THUMB1_ASSEMBLY 0
+#endif
+
 #define THIMBLE_BLOCK 4 /* vectors that are multiplied with one at a time */
 
 #if THIMBLE_DSP

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "loader.h"
+#include "columns.h"
 #include "stream.h"
 
 /* Stands for a plane or a band that no 32-bit machine holds; with the arena it still fits 32 bits. */
@@ -41,12 +42,29 @@ static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
     return bytes;
 }
 
+/* What a CONV_2D takes that goes by columns; 0: it goes row by row. */
+static uint64_t column_bytes(thimble_model *model, const thimble_operator *op) {
+    thimble_constant weights = thimble_constant_at(model, op->constants[0] - 1u);
+    uint32_t cols = weights.fields[THIMBLE_FIELD_WEIGHTS_COLS], groups = (uint32_t)op->attributes[THIMBLE_CONV_2D_GROUPS];
+    uint32_t channels = weights.fields[THIMBLE_FIELD_WEIGHTS_ROWS] / groups;
+    uint32_t cells = (uint32_t)(op->attributes[THIMBLE_CONV_2D_KERNEL_H] * op->attributes[THIMBLE_CONV_2D_KERNEL_W]);
+    uint32_t positions = thimble_is_raw(&weights) ? thimble_column_positions(cols) : 0;
+    if (positions == 0 || op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
+        return 0;
+    }
+    uint32_t bytes = thimble_column_bytes(positions, cols, cols / cells, channels);
+    return bytes + (op->schedule == THIMBLE_SCHEDULE_FUSED_ADD ? aligned(positions * channels) : 0);
+}
+
 uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op, const thimble_operator *tail) {
     if (!thimble_is_weighted(op->kind)) {
         return 0;
     }
     uint64_t bytes = stream_bytes(model, op);
-    if (THIMBLE_HAS(FUSED_DEPTHWISE) && op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
+    uint64_t columns = op->kind == THIMBLE_OPERATOR_CONV_2D ? column_bytes(model, op) : 0;
+    if (columns > 0) {
+        bytes += columns;
+    } else if (THIMBLE_HAS(FUSED_DEPTHWISE) && op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
         bytes += stream_bytes(model, tail) + padded_plane_bytes(model, tail);
     } else if (THIMBLE_HAS(FUSED_ADD) && op->schedule == THIMBLE_SCHEDULE_FUSED_ADD) {
         thimble_tensor out = thimble_tensor_at(model, op->output);

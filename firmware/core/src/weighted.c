@@ -40,28 +40,13 @@ static int32_t integer_at(const uint8_t *integers, uint32_t bits, uint32_t index
     return (int32_t)(value << (32 - bits)) >> (32 - bits);
 }
 
-static void read_scale(thimble_rows *rows, uint32_t channel) {
-    const uint8_t *data = rows->scales;
-    thimble_output_stage *stage = &rows->stage;
-    if (rows->form == THIMBLE_REQUANT_FORM_PACKED) {
-        uint32_t word = thimble_read_u32(data + 4 * channel);
-        stage->multiplier = (int32_t)((word & 0x3FFFFFFF) + 0x40000000);
-        stage->shift = (int32_t)(word >> 30) + rows->shift_base;
-    } else if (rows->form == THIMBLE_REQUANT_FORM_WIDE) {
-        stage->multiplier = (int32_t)thimble_read_u32(data + 4 * channel);
-        stage->shift = (int8_t)data[4 * rows->scale_count + channel];
-    } else {
-        stage->shift = (int8_t)data[channel];
-    }
+uint32_t thimble_bias_at(const thimble_rows *rows, uint32_t channel) {
+    return rows->biases ? (uint32_t)integer_at(rows->biases, rows->bias_bits, channel) : 0;
 }
 
 void thimble_rows_next_stage(thimble_rows *rows) {
     uint32_t channel = rows->channel;
     rows->channel = channel + 1;
-    if (rows->biases) {
-        rows->bias = (uint32_t)integer_at(rows->biases, rows->bias_bits, channel);
-    }
-    if (channel == 0 || rows->scale_count > 1) {
-        read_scale(rows, channel);
-    }
+    rows->bias = thimble_bias_at(rows, channel);
+    thimble_read_stage(rows, channel, &rows->stage);
 }
