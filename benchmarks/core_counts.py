@@ -43,7 +43,7 @@ CPUS = {
 }
 # Sources whose loops run once for each weight or activation.
 FAST = (
-    "arithmetic", "columns", "convolve", "depthwise_conv_2d", "dot", "fully_connected", "lookup",
+    "arithmetic", "columns", "convolve", "dot", "fully_connected", "lookup", "plane_3x3",
     "stream_range", "weighted",
 )  # fmt: skip
 FLAGS = ["-std=gnu99", "-mthumb", "-ffunction-sections", "-fdata-sections", f"-I{CORE / 'include'}"]

@@ -30,9 +30,8 @@ def plane_bytes(model: Model, tensor: int) -> int:
     return height * width * _item_bytes(model, tensor)
 
 
-def padded_plane_bytes(model: Model, operator: Operator) -> int:
-    """What a depthwise convolution's windows reach of one input channel, its border of zero points included:
-    the border spares the kernel all bounds checks."""
+def _reach(model: Model, operator: Operator) -> tuple[int, int]:
+    """Rows and columns of the input and its border that a depthwise convolution's windows reach."""
     _, height, width, _ = model.tensors[operator.outputs[0]].shape4
     attributes = operator.attributes
 
@@ -40,7 +39,14 @@ def padded_plane_bytes(model: Model, operator: Operator) -> int:
         window = (attributes.get(f"kernel_{axis}", 1) - 1) * attributes.get(f"dilation_{axis}", 1) + 1
         return (count - 1) * attributes.get(f"stride_{axis}", 1) + window
 
-    return reach(height, "h") * reach(width, "w") * _item_bytes(model, operator.inputs[0])
+    return reach(height, "h"), reach(width, "w")
+
+
+def padded_plane_bytes(model: Model, operator: Operator) -> int:
+    """What a depthwise convolution's windows reach of one input channel, its border of zero points included:
+    the border spares the kernel all bounds checks."""
+    height, width = _reach(model, operator)
+    return height * width * _item_bytes(model, operator.inputs[0])
 
 
 def band_bytes(model: Model, operator: Operator, rows: int) -> int:
@@ -100,14 +106,17 @@ def _planes_and_bands_bytes(model: Model, operator_index: int) -> int:
 
 def _c_kernel_scratch_bytes(model: Model, operator_index: int, own: int) -> int:
     """The C core rounds each block up to words, expands rows of bits, and those sparse rows that a depthwise
-    convolution reads, and notes where the pairs of each kernel cell start. Convolutions whose rows are raw go
-    by columns, which takes the place of planes and bands."""
+    convolution reads, notes where the pairs of each kernel cell start, and keeps a plane for kernels of 3 x 3
+    in pixels of 16 bits. Convolutions whose rows are raw go by columns, which takes the place of planes and
+    bands."""
     operators = [model.operators[operator_index]]
     columns = _c_column_bytes(model, operators[0])
     if columns:
         return columns
     if operators[0].schedule is ScheduleKind.FUSED_DEPTHWISE:
         operators.append(model.operators[operator_index + 1])
+    if _is_3x3_on_plane(operators[-1]):
+        own = _wide_plane_bytes(model, operators[-1])
     extra = sum(_c_stream_bytes(operator) - _own_stream_scratch(operator) for operator in operators)
     return _words(own) + extra
 
@@ -127,6 +136,25 @@ def _c_column_bytes(model: Model, operator: Operator) -> int:
     length = _words(descriptor.cols)
     made = _words(positions * channels) if operator.schedule is ScheduleKind.FUSED_ADD else 0
     return positions * 2 * length + 4 * channels + (length if depth % 4 else 0) + made
+
+
+def _is_3x3_on_plane(operator: Operator) -> bool:
+    """Whether plane_3x3.c of the C core runs a depthwise convolution."""
+    attributes = operator.attributes
+    one, stride = ("dilation_h", "dilation_w"), attributes.get("stride_h", 1)
+    return (
+        operator.kind is OperatorKind.DEPTHWISE_CONV_2D
+        and attributes.get("kernel_h", 1) == attributes.get("kernel_w", 1) == 3
+        and all(attributes.get(name, 1) == 1 for name in one)
+        and stride == attributes.get("stride_w", 1)
+        and stride <= 2
+    )
+
+
+def _wide_plane_bytes(model: Model, operator: Operator) -> int:
+    """16-bit pixels in lines of even length, whether those are rows or columns, and what is read behind."""
+    height, width = _reach(model, operator)
+    return _words(2 * (height + 1) * (width + 1)) + 24
 
 
 def _c_stream_bytes(operator: Operator) -> int:

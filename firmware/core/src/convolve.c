@@ -52,7 +52,6 @@ void thimble_window_init(thimble_window *window, const thimble_operator *op, con
     window->y_stop = out->shape[1];
     window->out_w = out->shape[2];
     window->cells = NULL;
-    window->is_plane_3x3 = 0;
 }
 
 static uint32_t dot_pairs(const int8_t *w, const uint16_t *at, const int8_t *x, uint32_t count, uint32_t acc) {
@@ -179,16 +178,11 @@ static inline void store_block(const thimble_output_stage *stage, const uint32_t
 }
 
 /* Blocks of positions along a line. */
-NOT_INLINED static void run_blocks(const thimble_output_stage *stage, const thimble_runs *runs, int is_plane_3x3,
-                                   const int8_t *x, int32_t step, uint32_t start, int32_t blocks, int8_t *out,
-                                   int32_t out_step) {
+NOT_INLINED static void run_blocks(const thimble_output_stage *stage, const thimble_runs *runs, const int8_t *x, int32_t step,
+                                   uint32_t start, int32_t blocks, int8_t *out, int32_t out_step) {
     for (; blocks > 0; blocks--, x += THIMBLE_BLOCK * step, out += THIMBLE_BLOCK * out_step) {
         uint32_t sums[THIMBLE_BLOCK];
-        if (is_plane_3x3) {
-            thimble_dot_block_3x3(runs->w, x, runs->x_step, step, start, sums);
-        } else {
-            thimble_dot_block(runs, x, step, start, sums);
-        }
+        thimble_dot_block(runs, x, step, start, sums);
         store_block(stage, sums, out, out_step);
     }
 }
@@ -220,7 +214,7 @@ static void run_line(const thimble_rows *rows, const thimble_window *window, con
     }
     int32_t blocks = left / THIMBLE_BLOCK;
     if (blocks > 0) {
-        run_blocks(&rows->stage, &runs, window->is_plane_3x3, x, step, start, blocks, out, out_step);
+        run_blocks(&rows->stage, &runs, x, step, start, blocks, out, out_step);
     }
     x += blocks * THIMBLE_BLOCK * step;
     out += blocks * THIMBLE_BLOCK * out_step;

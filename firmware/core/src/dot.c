@@ -139,28 +139,6 @@ void thimble_dot_block_offset(const int8_t *w, int32_t w_offset, const int8_t *x
     sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
 }
 
-#define CELL(i)                                                                                                        \
-    do {                                                                                                               \
-        int32_t weight = w[i];                                                                                         \
-        s0 += (uint32_t)(weight * x[i]);                                                                               \
-        s1 += (uint32_t)(weight * x1[i]);                                                                              \
-        s2 += (uint32_t)(weight * x2[i]);                                                                              \
-        s3 += (uint32_t)(weight * x3[i]);                                                                              \
-    } while (0)
-
-void thimble_dot_block_3x3(const int8_t *w, const int8_t *x, int32_t width, int32_t step, uint32_t start,
-                           uint32_t *sums) {
-    uint32_t s0 = start, s1 = start, s2 = start, s3 = start;
-    const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
-    for (int32_t row = 0; row < 3; row++) {
-        CELL(0);
-        CELL(1);
-        CELL(2);
-        w += 3, x += width, x1 += width, x2 += width, x3 += width;
-    }
-    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
-}
-
 uint32_t thimble_dot(const int8_t *w, int32_t w_offset, const int8_t *x, int32_t count, uint32_t sum) {
     const int8_t *end = w + count;
 #if THIMBLE_DSP

@@ -136,10 +136,6 @@ uint32_t thimble_dot_runs(const thimble_runs *runs, const int8_t *x, int32_t x_o
 void thimble_dot_block_offset(const int8_t *w, int32_t w_offset, const int8_t *x, int32_t step, int32_t count,
                               uint32_t *sums);
 
-/* sums[k] = start + the products of nine weights with the 3 x 3 cells from x + k * step on; rows of `width`. */
-void thimble_dot_block_3x3(const int8_t *w, const int8_t *x, int32_t width, int32_t step, uint32_t start,
-                           uint32_t *sums);
-
 /* sum + sum of (w[i] + w_offset) * x[i]. */
 uint32_t thimble_dot(const int8_t *w, int32_t w_offset, const int8_t *x, int32_t count, uint32_t sum);
 

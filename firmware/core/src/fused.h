@@ -2,6 +2,7 @@
 #ifndef THIMBLE_FUSED_H
 #define THIMBLE_FUSED_H
 
+#include "plane_3x3.h"
 #include "weighted.h"
 
 typedef struct {
@@ -20,15 +21,23 @@ int32_t thimble_conv_next(thimble_conv *conv, int8_t *out);
 
 typedef struct {
     thimble_rows rows;
-    thimble_window window; /* on the padded plane */
-    int8_t *plane;         /* one input channel with a border of zero points */
-    int32_t height, width;
-    int32_t top, left;          /* of the image in it */
-    int32_t image_h, image_w;   /* as far as windows reach */
+    thimble_window window;    /* on the padded plane, unless is_3x3 */
+    thimble_plane plane;      /* if is_3x3 */
+    uint8_t *pixels;          /* one input channel with a border of zero points */
+    int8_t *image;            /* where activation (0, 0) is in it */
+    int32_t step_x, step_y;   /* bytes from one to the next in it */
+    int32_t image_h, image_w; /* as far as windows reach */
+    int is_3x3;
+    int is_transposed; /* lines of `plane` are columns */
 } thimble_depthwise;
 
 int32_t thimble_depthwise_open(thimble_depthwise *depthwise, thimble_step_context *context, const thimble_operator *op,
                                const thimble_tensor *x, const thimble_tensor *out, uint8_t **scratch);
+
+/* Copies the channel that starts at `source` into the plane. It may lie at the places of the plane's pixels. */
+void thimble_depthwise_load(const thimble_depthwise *depthwise, const int8_t *source, int32_t step_x, int32_t step_y);
+
+/* Decodes the next row and computes the channel from the plane. */
 int32_t thimble_depthwise_next(thimble_depthwise *depthwise, int8_t *out);
 
 /* ADD or SUB of `count` elements; steps are in elements. */

@@ -17,13 +17,15 @@ int32_t thimble_run_fused_depthwise(thimble_step_context *context) {
     /* Rows and columns that no window of the depthwise one reaches are not made. */
     conv.window.y_stop = depthwise.image_h < 0 ? 0 : depthwise.image_h;
     conv.window.out_w = depthwise.image_w < 0 ? 0 : depthwise.image_w;
-    conv.window.out_step_x = 1;
-    conv.window.out_step_y = depthwise.width;
-    int8_t *inner = depthwise.plane + depthwise.top * depthwise.width + depthwise.left;
+    conv.window.out_step_x = depthwise.step_x;
+    conv.window.out_step_y = depthwise.step_y;
     int8_t *out = (int8_t *)context->arena + context->out.offset;
     for (uint32_t channel = 0; channel < conv.rows.stream.rows && error >= 0; channel++) {
-        error = thimble_conv_next(&conv, inner);
+        error = thimble_conv_next(&conv, depthwise.image);
         if (error >= 0) {
+            if (depthwise.is_3x3) {
+                thimble_depthwise_load(&depthwise, depthwise.image, depthwise.step_x, depthwise.step_y);
+            }
             error = thimble_depthwise_next(&depthwise, out + channel);
         }
     }

@@ -5,6 +5,7 @@
 
 #include "loader.h"
 #include "columns.h"
+#include "plane_3x3.h"
 #include "stream.h"
 
 /* Stands for a plane or a band that no 32-bit machine holds; with the arena it still fits 32 bits. */
@@ -14,16 +15,25 @@ static uint64_t aligned(uint64_t bytes) {
     return (bytes + 3) & ~(uint64_t)3;
 }
 
-/* What a depthwise convolution's windows reach of one channel, its border of zero points included. */
-static uint64_t padded_plane_bytes(thimble_model *model, const thimble_operator *op) {
+int thimble_is_3x3(const thimble_operator *op) {
     const int32_t *a = op->attributes;
-    thimble_tensor out = thimble_tensor_at(model, op->output);
+    return a[THIMBLE_CONV_2D_KERNEL_H] == 3 && a[THIMBLE_CONV_2D_KERNEL_W] == 3 &&
+           a[THIMBLE_CONV_2D_DILATION_H] == 1 && a[THIMBLE_CONV_2D_DILATION_W] == 1 &&
+           a[THIMBLE_CONV_2D_STRIDE_H] == a[THIMBLE_CONV_2D_STRIDE_W] && a[THIMBLE_CONV_2D_STRIDE_H] <= 2;
+}
+
+/* A pitch is even, whether rows or columns are lines. */
+uint64_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_tensor *out) {
+    const int32_t *a = op->attributes;
     uint64_t reach[2];
     for (uint32_t axis = 0; axis < 2; axis++) {
-        reach[axis] = (uint64_t)(out.shape[1 + axis] - 1) * (uint32_t)a[THIMBLE_CONV_2D_STRIDE_H + axis] +
+        reach[axis] = (uint64_t)(out->shape[1 + axis] - 1) * (uint32_t)a[THIMBLE_CONV_2D_STRIDE_H + axis] +
                       (uint64_t)(a[THIMBLE_CONV_2D_KERNEL_H + axis] - 1) *
                           (uint32_t)a[THIMBLE_CONV_2D_DILATION_H + axis] +
                       1;
+    }
+    if (thimble_is_3x3(op)) {
+        return aligned((reach[0] + 1) * (reach[1] + 1) * 2) + THIMBLE_PLANE_SLACK;
     }
     return aligned(reach[0] * reach[1]);
 }
@@ -65,12 +75,15 @@ uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op,
     if (columns > 0) {
         bytes += columns;
     } else if (THIMBLE_HAS(FUSED_DEPTHWISE) && op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
-        bytes += stream_bytes(model, tail) + padded_plane_bytes(model, tail);
+        bytes += stream_bytes(model, tail);
+        thimble_tensor out = thimble_tensor_at(model, tail->output);
+        bytes += thimble_padded_plane_bytes(tail, &out);
     } else if (THIMBLE_HAS(FUSED_ADD) && op->schedule == THIMBLE_SCHEDULE_FUSED_ADD) {
         thimble_tensor out = thimble_tensor_at(model, op->output);
         bytes += aligned((uint64_t)out.shape[1] * (uint32_t)out.shape[2]);
     } else if (THIMBLE_HAS_OPERATOR(DEPTHWISE_CONV_2D) && op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) {
-        bytes += padded_plane_bytes(model, op);
+        thimble_tensor out = thimble_tensor_at(model, op->output);
+        bytes += thimble_padded_plane_bytes(op, &out);
     } else if (THIMBLE_HAS(IN_PLACE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
                op->schedule == THIMBLE_SCHEDULE_IN_PLACE) {
         thimble_tensor x = thimble_tensor_at(model, op->inputs[0]);

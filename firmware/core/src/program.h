@@ -86,4 +86,10 @@ static inline const uint8_t *thimble_payload(const thimble_model *model, const t
 /* Bytes of scratch that a step needs: the streams and the kernel. `tail` is the fused operator or NULL. */
 uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op, const thimble_operator *tail);
 
+/* Whether a depthwise convolution is one that plane_3x3.h is for. */
+int thimble_is_3x3(const thimble_operator *op);
+
+/* What its windows reach of one channel, with a border of zero points, as its kernel keeps it: bytes, whole words. */
+uint64_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_tensor *out);
+
 #endif

@@ -70,7 +70,6 @@ typedef struct {
     int32_t y_start, y_stop; /* output rows to make */
     int32_t out_w;
     uint16_t *cells; /* pairs: where those of each kernel cell start; NULL for one cell */
-    int32_t is_plane_3x3; /* one channel, 3 x 3 cells side by side, no edges */
 } thimble_window;
 
 void thimble_window_init(thimble_window *window, const thimble_operator *op, const thimble_tensor *x,

@@ -1,0 +1,145 @@
+#include "plane_3x3.h"
+
+#if THIMBLE_PLANE_ASSEMBLY
+
+static uint32_t pair(int32_t low, int32_t high) {
+    return ((uint32_t)low & 0xFFFF) | (uint32_t)high << 16;
+}
+
+void thimble_plane_open(thimble_plane *plane) {
+    thimble_plane_job *job = &plane->job;
+    int32_t windows = (plane->count + THIMBLE_PLANE_BLOCK - 1) / THIMBLE_PLANE_BLOCK * THIMBLE_PLANE_BLOCK;
+    int32_t pitch_bytes = 2 * plane->pitch, line_bytes = plane->stride * pitch_bytes;
+    job->stride = plane->stride;
+    job->line_step = plane->stride == 1 ? pitch_bytes : pitch_bytes - 16;
+    job->out_step = plane->out_step;
+    job->span = windows * plane->stride * 2;
+    job->skip = line_bytes - job->span;
+    job->out_skip = plane->out_line_step - windows * plane->out_step;
+    job->absent = windows - plane->count;
+    job->x = (const int8_t *)plane->x;
+    job->line_end = job->x + job->span;
+    job->end = job->x + plane->lines * line_bytes;
+}
+
+/* Whether the machine code can do it: no intermediate leaves 32 bits, and the clamp is that to 8 bits. */
+static int is_for_job(const thimble_output_stage *stage, uint32_t start) {
+    return thimble_is_usual(stage) && stage->shift > -22 && start + (1u << 29) < 1u << 30 &&
+           stage->low + stage->zero_point == -128 && stage->high + stage->zero_point == 127;
+}
+
+static void run_job(thimble_plane_job *job, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
+                    int8_t *out) {
+    job->start = 2 * start;
+    job->w0[0] = pair(2 * w[0], 2 * w[1]), job->w0[1] = pair(2 * w[1], 2 * w[2]);
+    job->w1[0] = pair(2 * w[3], 2 * w[4]), job->w1[1] = pair(2 * w[4], 2 * w[5]);
+    job->w2[0] = pair(2 * w[6], 2 * w[7]), job->w2[1] = pair(2 * w[7], 2 * w[8]);
+    job->multiplier = stage->multiplier;
+    job->shift = -stage->shift;
+    job->rounding = (1 + 2 * stage->zero_point) * (1 << (job->shift - 1));
+    job->out = out;
+    thimble_run_plane_job(job);
+}
+
+/* What few models need. */
+static void run_line(const thimble_plane *plane, const thimble_pixel *x, const int32_t *w, uint32_t start,
+                     const thimble_output_stage *stage, int8_t *out) {
+    for (int32_t i = 0; i < plane->count; i++, x += plane->stride, out += plane->out_step) {
+        uint32_t sum = start;
+        for (int32_t cell = 0; cell < 9; cell++) {
+            sum += (uint32_t)(w[cell] * x[cell / 3 * plane->pitch + cell % 3]);
+        }
+        *out = thimble_requantise(stage, sum);
+    }
+}
+
+#else
+
+void thimble_plane_open(thimble_plane *plane) {
+    (void)plane;
+}
+
+/* The sums of four windows; `stride` is a constant where this is used. */
+static inline void sum_block(const thimble_pixel *x, int32_t pitch, int32_t stride, const int32_t *w, uint32_t start,
+                             uint32_t sums[THIMBLE_PLANE_BLOCK]) {
+    uint32_t s0 = start, s1 = start, s2 = start, s3 = start;
+    for (const int32_t *end = w + 9; w < end; w += 3, x += pitch) {
+        const int32_t w0 = w[0], w1 = w[1], w2 = w[2];
+        const thimble_pixel *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
+        s0 += (uint32_t)(w0 * x[0]) + (uint32_t)(w1 * x[1]) + (uint32_t)(w2 * x[2]);
+        s1 += (uint32_t)(w0 * x1[0]) + (uint32_t)(w1 * x1[1]) + (uint32_t)(w2 * x1[2]);
+        s2 += (uint32_t)(w0 * x2[0]) + (uint32_t)(w1 * x2[1]) + (uint32_t)(w2 * x2[2]);
+        s3 += (uint32_t)(w0 * x3[0]) + (uint32_t)(w1 * x3[1]) + (uint32_t)(w2 * x3[2]);
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+}
+
+static void run_line(const thimble_plane *plane, const thimble_pixel *x, const int32_t *w, uint32_t start,
+                     const thimble_output_stage *stage, int8_t *out) {
+    const int is_usual = thimble_is_usual(stage);
+    for (int32_t left = plane->count; left > 0; left -= THIMBLE_PLANE_BLOCK, x += THIMBLE_PLANE_BLOCK * plane->stride) {
+        uint32_t sums[THIMBLE_PLANE_BLOCK];
+        if (plane->stride == 1) {
+            sum_block(x, plane->pitch, 1, w, start, sums);
+        } else {
+            sum_block(x, plane->pitch, 2, w, start, sums);
+        }
+        int32_t count = left < THIMBLE_PLANE_BLOCK ? left : THIMBLE_PLANE_BLOCK;
+        for (int32_t i = 0; i < count; i++, out += plane->out_step) {
+            *out = is_usual ? thimble_requantise_usual(stage, sums[i]) : thimble_requantise(stage, sums[i]);
+        }
+    }
+}
+
+#endif
+
+void thimble_plane_convolve(thimble_plane *plane, const int8_t *row, int32_t w_step, int32_t w_line_step,
+                            uint32_t bias, int32_t zero_point, const thimble_output_stage *stage, int8_t *out) {
+    int32_t w[9], sum = 0;
+    out += plane->out_start;
+    for (int32_t *line = w; line < w + 9; line += 3, row += w_line_step) {
+        line[0] = row[0], line[1] = row[w_step], line[2] = row[2 * w_step];
+        sum += line[0] + line[1] + line[2];
+    }
+    uint32_t start = bias - (uint32_t)(zero_point + THIMBLE_PIXEL_BIAS) * (uint32_t)sum;
+#if THIMBLE_PLANE_ASSEMBLY
+    if (is_for_job(stage, start)) {
+        run_job(&plane->job, w, start, stage, out);
+        return;
+    }
+#endif
+    const thimble_pixel *x = plane->x;
+    for (int32_t line = 0; line < plane->lines; line++, x += plane->stride * plane->pitch, out += plane->out_line_step) {
+        run_line(plane, x, w, start, stage, out);
+    }
+}
+
+#if THIMBLE_PLANE_ASSEMBLY
+void thimble_plane_load(const thimble_plane *plane, thimble_pixel *to, const int8_t *x, int32_t step,
+                        int32_t line_step, int32_t count, int32_t lines) {
+    if (count > 0 && lines > 0) {
+        int32_t first = (uintptr_t)to >> 1 & 1, left = count - first;
+        thimble_plane_lines how = {
+            step, left / 4 * 8, left % 4 + 4 * first, 2 * (plane->pitch - count), line_step - count * step, lines,
+        };
+        thimble_load_plane_lines(to, x, &how);
+    }
+}
+#else
+void thimble_plane_load(const thimble_plane *plane, thimble_pixel *to, const int8_t *x, int32_t step,
+                        int32_t line_step, int32_t count, int32_t lines) {
+    for (; lines > 0; lines--, to += plane->pitch, x += line_step) {
+        int32_t i = 0, at = 0;
+        for (; i < count - 3; i += 4, at += 4 * step) {
+            int32_t a = x[at], b = x[at + step], c = x[at + 2 * step], d = x[at + 3 * step];
+            to[i] = (thimble_pixel)(a + THIMBLE_PIXEL_BIAS);
+            to[i + 1] = (thimble_pixel)(b + THIMBLE_PIXEL_BIAS);
+            to[i + 2] = (thimble_pixel)(c + THIMBLE_PIXEL_BIAS);
+            to[i + 3] = (thimble_pixel)(d + THIMBLE_PIXEL_BIAS);
+        }
+        for (; i < count; i++, at += step) {
+            to[i] = (thimble_pixel)(x[at] + THIMBLE_PIXEL_BIAS);
+        }
+    }
+}
+#endif

@@ -1,0 +1,94 @@
+/* Windows of 3 x 3 over one channel: its plane goes in as lines of 16-bit pixels with a border, activations come
+ * out.
+ *
+ * Lines are rows of the image, or its columns where they fill blocks of windows better. */
+#ifndef THIMBLE_PLANE_3X3_H
+#define THIMBLE_PLANE_3X3_H
+
+#include "dot.h"
+#include "requantise.h"
+
+/* A pixel is an activation plus the bias: without DSP instructions, unsigned halfwords are easier to load. */
+#if THIMBLE_DSP
+typedef int16_t thimble_pixel;
+#define THIMBLE_PIXEL_BIAS 0
+#else
+typedef uint16_t thimble_pixel;
+#define THIMBLE_PIXEL_BIAS 128
+#endif
+
+/* Whether there is machine code by hand: Cortex-M4, M7 and M33. */
+#if THIMBLE_DSP && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#define THIMBLE_PLANE_ASSEMBLY 1
+#else
+#define THIMBLE_PLANE_ASSEMBLY 0
+#endif
+
+/* Windows that are computed at a time; the last ones of a line may be too many, so that up to THIMBLE_PLANE_SLACK
+ * bytes behind the plane are read. */
+#define THIMBLE_PLANE_BLOCK (THIMBLE_PLANE_ASSEMBLY ? 6 : 4)
+#define THIMBLE_PLANE_SLACK 24u
+
+#if THIMBLE_PLANE_ASSEMBLY
+/* What the machine code takes to its stack; changing the order means changing plane_3x3_dsp.c. In bytes. */
+typedef struct {
+    uint32_t start;    /* twice, as all sums are */
+    uint32_t w0[2];    /* of the first line: the weights 0 and 1 in halves of a word, then 1 and 2, all twice */
+    int32_t line_step; /* from the last pixels loaded to the next line */
+    int32_t stride;    /* within: where blocks are summed */
+    uint32_t w1[2], w2[2];
+    int32_t multiplier;
+    int32_t rounding; /* what is added before the shift */
+    int32_t shift;
+    int32_t out_step;
+    int8_t *out;
+    const int8_t *line_end; /* where the blocks of the line have been taken */
+    int32_t skip;           /* from there to the next line of windows */
+    int32_t out_skip;
+    int32_t span; /* of the blocks of a line */
+    const int8_t *end;
+    int32_t absent; /* windows that the last block of a line has too many; within: where it is stored */
+    const int8_t *x;
+} thimble_plane_job;
+
+void thimble_run_plane_job(const thimble_plane_job *job);
+
+/* How lines are loaded, in this order. */
+typedef struct {
+    int32_t step;  /* from one activation to the next */
+    int32_t fours; /* 8 for each four pixels of a line */
+    int32_t rest;  /* pixels in front of them (0 or 4) plus pixels behind them */
+    int32_t to_skip, skip; /* bytes from the end of a line to the next */
+    int32_t lines;
+} thimble_plane_lines;
+
+void thimble_load_plane_lines(thimble_pixel *to, const int8_t *x, const thimble_plane_lines *lines);
+#endif
+
+typedef struct {
+    const thimble_pixel *x; /* first pixel of the first window, 4-byte aligned */
+    int32_t pitch;          /* pixels from one line to the next, even */
+    int32_t stride;         /* 1 or 2, along lines and across */
+    int32_t count;          /* windows in a line */
+    int32_t lines;          /* of windows */
+    int32_t out_step;       /* activations from one window of a line to the next */
+    int32_t out_line_step;
+    int32_t out_start; /* where the first one's activation lies */
+#if THIMBLE_PLANE_ASSEMBLY
+    thimble_plane_job job;
+#endif
+} thimble_plane;
+
+/* Prepares what all channels share; the fields above are set. */
+void thimble_plane_open(thimble_plane *plane);
+
+/* Convolves with nine weights, of which those of a line are `w_step` apart and lines `w_line_step`, and the bias.
+ * `zero_point`: what a cell of the border counts as. */
+void thimble_plane_convolve(thimble_plane *plane, const int8_t *w, int32_t w_step, int32_t w_line_step,
+                            uint32_t bias, int32_t zero_point, const thimble_output_stage *stage, int8_t *out);
+
+/* Copies `lines` lines of `count` activations to the pixels from `to` on. They may lie in the pixels' own places. */
+void thimble_plane_load(const thimble_plane *plane, thimble_pixel *to, const int8_t *x, int32_t step,
+                        int32_t line_step, int32_t count, int32_t lines);
+
+#endif

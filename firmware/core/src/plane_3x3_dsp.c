@@ -1,0 +1,167 @@
+/* 3 x 3 windows with SMLAD: six windows of a line are summed, requantised and stored at a time, in machine code, since
+ * the fourteen registers are all taken all the time.
+ *
+ * Sums are twice what they should be: SMMLAR then rounds the product with the multiplier as docs/NUMERICS.md does,
+ * (2 a * m + 2^31) >> 32 = (a * m + 2^30) >> 31. The division by 2^e that follows, halves away from zero, the output's
+ * zero point z and the clamp to 8 bits come to (t + (t >> 31) + ((1 + 2 z) << (e - 1))) >> e and SSAT; t >> 31 may be
+ * taken from the sum, whose sign t has, unless it is 0, where the two give the same. */
+#include "plane_3x3.h"
+
+#if THIMBLE_PLANE_ASSEMBLY
+
+/* r0 to r5: sums. r10, r11: weights of a line. lr: pixels. r12: the way to the next line. */
+#define FIRST_1(start)                                                                                                 \
+    "ldm lr, {r6-r9}\n\t"                                                                                              \
+    "smlad r0, r6, r10, " start(r0) "smlatb r1, r6, r10, " start(r1) "smlad r2, r7, r10, " start(r2)                   \
+    "smlatb r3, r7, r10, " start(r3) "smlad r4, r8, r10, " start(r4) "smlatb r5, r8, r10, r5\n\t"                      \
+    "smlabt r0, r7, r11, r0\n\t"                                                                                       \
+    "smlad r1, r7, r11, r1\n\t"                                                                                        \
+    "smlabt r2, r8, r11, r2\n\t"                                                                                       \
+    "smlad r3, r8, r11, r3\n\t"                                                                                        \
+    "smlabt r4, r9, r11, r4\n\t"                                                                                       \
+    "smlad r5, r9, r11, r5\n\t"
+
+#define FIRST_2(start)                                                                                                 \
+    "ldm lr!, {r6-r9}\n\t"                                                                                             \
+    "smlad r0, r6, r10, " start(r0) "smlad r1, r7, r10, " start(r1) "smlad r2, r8, r10, " start(r2)                    \
+    "smlad r3, r9, r10, " start(r3)                                                                                    \
+    "smlabt r0, r7, r11, r0\n\t"                                                                                       \
+    "smlabt r1, r8, r11, r1\n\t"                                                                                       \
+    "smlabt r2, r9, r11, r2\n\t"                                                                                       \
+    "ldm lr, {r6-r8}\n\t"                                                                                              \
+    "smlad r4, r6, r10, " start(r4)                                                                                    \
+    "smlad r5, r7, r10, r5\n\t"                                                                                        \
+    "smlabt r3, r6, r11, r3\n\t"                                                                                       \
+    "smlabt r4, r7, r11, r4\n\t"                                                                                       \
+    "smlabt r5, r8, r11, r5\n\t"
+
+#define FROM_START(sum) "r5\n\t"
+#define FROM_SUM(sum) #sum "\n\t"
+
+#define NEXT_LINE(w) "ldrd r10, r11, [sp, #" #w "]\n\tadd.w lr, lr, r12\n\t"
+#define THREE_LINES(line) line(FROM_START) NEXT_LINE(20) line(FROM_SUM) NEXT_LINE(28) line(FROM_SUM)
+
+/* 20 bytes, on which `absent` relies. r6: multiplier, r7: rounding, r8: shift, r9: out_step, r12: free. */
+#define STORE(sum, place)                                                                                              \
+    "add.w r12, r7, " sum ", asr #31\n\t"                                                                              \
+    "smmlar " sum ", " sum ", r6, r12\n\t"                                                                             \
+    "asr.w " sum ", " sum ", r8\n\t"                                                                                   \
+    "ssat " sum ", #8, " sum "\n\t"                                                                                    \
+    "strb.w " sum ", [" place "]\n\t"
+
+__attribute__((naked)) void thimble_run_plane_job(__attribute__((unused)) const thimble_plane_job *job) {
+    __asm__(".syntax unified\n\t"
+            "push {r4-r11, lr}\n\t"
+            "sub sp, #84\n\t"
+            "mov r12, sp\n\t"
+            "ldm r0!, {r1-r11}\n\t"
+            "stm r12!, {r1-r11}\n\t"
+            "ldm r0, {r1-r10}\n\t"
+            "stm r12, {r1-r10}\n\t"
+            "mov lr, r10\n\t"
+            "adr.w r0, 5f\n\t" /* where `absent` windows are passed over */
+            "movs r1, #20\n\t"
+            "mla r0, r9, r1, r0\n\t"
+            "orr r0, r0, #1\n\t"
+            "str r0, [sp, #76]\n\t"
+            "ldr r1, [sp, #16]\n\t"
+            "adr.w r0, 2f\n\t"
+            "cmp r1, #1\n\t"
+            "it ne\n\t"
+            "adrne.w r0, 3f\n\t"
+            "orr r0, r0, #1\n\t"
+            "str r0, [sp, #16]\n\t"
+            /* A block. */
+            "1:\n\t"
+            "ldm sp, {r5, r10, r11, r12, pc}\n\t"
+            "3:\n\t" /* stride 2 */
+            THREE_LINES(FIRST_2)
+            "sub.w lr, lr, #36\n\t"
+            "b 4f\n\t"
+            "2:\n\t" /* stride 1 */
+            THREE_LINES(FIRST_1)
+            "4:\n\t"
+            "sub.w lr, lr, r12, lsl #1\n\t"
+            "add.w lr, lr, #12\n\t"
+            "add r6, sp, #36\n\t"
+            "ldm r6, {r6-r11}\n\t"
+            "cmp lr, r11\n\t"
+            "add.w r11, r10, r9, lsl #1\n\t"
+            "add.w r11, r11, r9\n\t"
+            "bhs 6f\n\t"
+            "5:\n\t"
+            STORE("r5", "r11, r9, lsl #1")
+            STORE("r4", "r11, r9")
+            STORE("r3", "r11")
+            STORE("r2", "r10, r9, lsl #1")
+            STORE("r1", "r10, r9")
+            STORE("r0", "r10")
+            "add.w r10, r11, r9, lsl #1\n\t"
+            "add.w r10, r10, r9\n\t"
+            "str.w r10, [sp, #52]\n\t"
+            "blo 1b\n\t"
+            /* The next line. */
+            "ldrd r0, r1, [sp, #60]\n\t"
+            "ldrd r2, r3, [sp, #68]\n\t"
+            "add lr, lr, r0\n\t"
+            "add r10, r10, r1\n\t"
+            "add.w r11, lr, r2\n\t"
+            "strd r10, r11, [sp, #52]\n\t"
+            "cmp lr, r3\n\t"
+            "bne 1b\n\t"
+            "add sp, #84\n\t"
+            "pop {r4-r11, pc}\n\t"
+            "6:\n\t" /* the last block of a line */
+            "ldr.w pc, [sp, #76]\n\t");
+}
+
+__attribute__((naked)) void thimble_load_plane_lines(__attribute__((unused)) thimble_pixel *to,
+                                                     __attribute__((unused)) const int8_t *x,
+                                                     __attribute__((unused)) const thimble_plane_lines *lines) {
+    __asm__(".syntax unified\n\t"
+            "push {r4-r11, lr}\n\t"
+            "ldm r2, {r2-r7}\n\t"
+            "add r9, r2, r2, lsl #1\n\t"
+            "1:\n\t" /* a line */
+            "tst r4, #4\n\t"
+            "beq 2f\n\t"
+            "ldrsb r10, [r1]\n\t"
+            "strh r10, [r0], #2\n\t"
+            "add r1, r1, r2\n\t"
+            "2:\n\t"
+            "add r8, r0, r3\n\t"
+            "cmp r8, r0\n\t"
+            "beq 4f\n\t"
+            "3:\n\t"
+            "ldrsb r10, [r1]\n\t"
+            "ldrsb r11, [r1, r2]\n\t"
+            "ldrsb r12, [r1, r2, lsl #1]\n\t"
+            "ldrsb lr, [r1, r9]\n\t"
+            "add r1, r1, r2, lsl #2\n\t"
+            "pkhbt r10, r10, r11, lsl #16\n\t"
+            "pkhbt r12, r12, lr, lsl #16\n\t"
+            "strd r10, r12, [r0], #8\n\t"
+            "cmp r0, r8\n\t"
+            "bne 3b\n\t"
+            "4:\n\t"
+            "lsls r8, r4, #31\n\t" /* carry: two pixels, negative: one */
+            "bcc 5f\n\t"
+            "ldrsb r10, [r1]\n\t"
+            "ldrsb r11, [r1, r2]\n\t"
+            "add r1, r1, r2, lsl #1\n\t"
+            "pkhbt r10, r10, r11, lsl #16\n\t"
+            "str r10, [r0], #4\n\t"
+            "5:\n\t"
+            "bpl 6f\n\t"
+            "ldrsb r10, [r1]\n\t"
+            "strh r10, [r0], #2\n\t"
+            "add r1, r1, r2\n\t"
+            "6:\n\t"
+            "add r0, r0, r5\n\t"
+            "add r1, r1, r6\n\t"
+            "subs r7, r7, #1\n\t"
+            "bne 1b\n\t"
+            "pop {r4-r11, pc}\n\t");
+}
+
+#endif
