@@ -41,11 +41,7 @@ CPUS = {
     "m4": ("mps2-an386", ["-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]),
     "m7": ("mps2-an500", ["-mcpu=cortex-m7"]),
 }
-# Sources whose loops run once for each weight or activation.
-FAST = (
-    "arithmetic", "columns", "convolve", "dot", "fully_connected", "lookup", "plane_3x3",
-    "stream_range", "weighted",
-)  # fmt: skip
+FAST = (CORE / "fast.mk").read_text(encoding="utf-8").partition(":=")[2].split()
 FLAGS = ["-std=gnu99", "-mthumb", "-ffunction-sections", "-fdata-sections", f"-I{CORE / 'include'}"]
 LINK = ["-nostartfiles", "-specs=nano.specs", "-specs=nosys.specs", "-Wl,--gc-sections"]
 

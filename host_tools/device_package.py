@@ -46,6 +46,9 @@ _FILES = {
     "server": ("wire", "server"),
 }
 _BYTECODE_KERNELS = "kernels_bytecode"
+# Only with the C core as a native module, and what both mention of each other.
+_CORE_FILES = {"native": ("native",)}
+_CORE_NAMES = frozenset("core CoreNetwork load_core begin step".split())
 
 # What programs on the board, the host through the raw REPL, and other files of the package may mention:
 # functions and classes, and the attributes of models, servers and errors.
@@ -64,11 +67,12 @@ _FOREIGN_TYPES = (
 _EXCEPTION_NAMES = frozenset(("args", "errno", "value"))
 
 
-def build_device_package(architecture: str, folder: Path) -> dict[str, int]:
+def build_device_package(architecture: str, folder: Path, core: Path | None = None) -> dict[str, int]:
     """Write the package for a board into `folder`, which is its `thimble` folder then.
 
     Args:
         architecture: one of `NATIVE_ARCHITECTURES`, or `BYTECODE` for a board without native code.
+        core: the core.mpy that firmware/natmod made for this architecture, to be installed too.
 
     Returns: bytes of each .mpy file, by its name without the suffix.
 
@@ -81,19 +85,22 @@ def build_device_package(architecture: str, folder: Path) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {}
     with tempfile.TemporaryDirectory() as sources:
-        for name, text in device_sources(architecture != BYTECODE).items():
+        for name, text in device_sources(architecture != BYTECODE, core is not None).items():
             source = Path(sources) / f"{name}.py"
             source.write_text(text, encoding="utf-8")
             sizes[name] = _compile(source, folder / f"{name}.mpy", architecture)
+    if core is not None:
+        sizes["core"] = Path(shutil.copy(core, folder / "core.mpy")).stat().st_size
     return sizes
 
 
-def device_sources(native: bool = True) -> dict[str, str]:
-    """The sources that are compiled, joined and with short names, by file name on the board."""
+def device_sources(native: bool = True, core: bool = False) -> dict[str, str]:
+    """The sources that are compiled, joined and with short names, by file name on the board. `core`: for a
+    package with the C core as a native module."""
     trees = {}
-    for name, modules in _FILES.items():
+    for name, modules in {**_FILES, **(_CORE_FILES if core else {})}.items():
         chosen = (_BYTECODE_KERNELS,) if name == "kernels" and not native else modules
-        trees[name] = _joined(chosen)
+        trees[name] = _joined(chosen, core)
     _NegationShortener().visit(trees["kernels"])
     _shorten_parameters(trees)
     renamer = _Renamer(_short_names(trees), *_own_names(trees))
@@ -121,14 +128,14 @@ def _compile(source: Path, target: Path, architecture: str) -> int:
 # -- joining
 
 
-def _joined(modules: tuple[str, ...]) -> ast.Module:
+def _joined(modules: tuple[str, ...], core: bool) -> ast.Module:
     """One module of several: what they import from each other and what only a host needs is left out."""
     body: list[ast.stmt] = []
     seen: dict[str, str] = {}
     for module in modules:
         path = device_package_folder() / f"{module}.py"
         for statement in ast.parse(path.read_text(encoding="utf-8")).body:
-            for kept in _for_board(statement, modules):
+            for kept in _for_board(statement, modules, core):
                 for name in _defined(kept):
                     if seen.setdefault(name, ast.dump(kept)) != ast.dump(kept):
                         raise ValueError(f"{module}.py: another module has a different {name}")
@@ -150,7 +157,7 @@ def _joined(modules: tuple[str, ...]) -> ast.Module:
     return ast.Module(kept_body, [])
 
 
-def _for_board(statement: ast.stmt, modules: tuple[str, ...]) -> list[ast.stmt]:
+def _for_board(statement: ast.stmt, modules: tuple[str, ...], core: bool) -> list[ast.stmt]:
     if isinstance(statement, ast.Expr):
         return []  # a docstring
     if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
@@ -159,6 +166,8 @@ def _for_board(statement: ast.stmt, modules: tuple[str, ...]) -> list[ast.stmt]:
         return []
     if isinstance(statement, ast.Try) and _BYTECODE_KERNELS in ast.unparse(statement):
         return statement.body  # the lane is chosen when the package is built
+    if isinstance(statement, ast.Try) and "thimble.native" in ast.unparse(statement):
+        return [statement] if core else []
     if isinstance(statement, ast.ImportFrom) and statement.module and statement.module.startswith("thimble."):
         if statement.module.partition(".")[2] in modules:
             return []
@@ -203,7 +212,7 @@ def _own_names(trees: dict[str, ast.Module]) -> tuple[set[str], set[str]]:
             attributes.add(node.attr)
     # The kernels are globals in their file and attributes where they are called.
     attributes |= global_names
-    kept = {name for kind in _FOREIGN_TYPES for name in dir(kind)} | PUBLIC_NAMES
+    kept = {name for kind in _FOREIGN_TYPES for name in dir(kind)} | PUBLIC_NAMES | _CORE_NAMES
     kept.update(
         alias.asname or alias.name
         for node in _nodes(trees)

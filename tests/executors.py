@@ -115,9 +115,10 @@ def run_firmware(
     source: str = "buffer",
     timeout_s: float = 300,
     built: bool = False,
+    core: Path | None = None,
 ) -> list[Result]:
     """The firmware in one process, "cpython" or "micropython"; lane and source as in run_cases.py. `built`:
-    not the sources but what a board gets of them.
+    not the sources but what a board gets of them; `core`: with this native module, for the lane of that name.
 
     A process that ends early or hangs gives its case, and all that it did not reach, an error that starts
     with "crash".
@@ -127,8 +128,8 @@ def run_firmware(
         given.write_bytes(_pack_cases(cases))
         command = [*_command(interpreter), str(DRIVER), str(given), str(found)]
         # What is built has one lane only, its default.
-        command += ["default" if built else lane, source]
-        package = _built_package(lane) if built else device_package_folder()
+        command += ["default" if built and not core else lane, source]
+        package = _built_package(lane, core) if built else device_package_folder()
         paths = f"{package.parent}:{REPOSITORY}"
         environment = {**os.environ, "PYTHONPATH": paths, "MICROPYPATH": f"{paths}:.frozen"}
         try:
@@ -144,12 +145,12 @@ def run_firmware(
 
 
 @cache
-def _built_package(lane: str) -> Path:
+def _built_package(lane: str, core: Path | None) -> Path:
     """The package for the architecture of the unix port, or without native code; made once for all tests."""
     folder = tempfile.TemporaryDirectory(prefix="thimble-")
     atexit.register(folder.cleanup)
     package = Path(folder.name) / "thimble"
-    build_device_package(BYTECODE if lane == "bytecode" else "x64", package)
+    build_device_package(BYTECODE if lane == "bytecode" else "x64", package, core)
     return package
 
 

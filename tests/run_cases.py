@@ -4,7 +4,8 @@ file.
     run_cases.py CASES RESULTS LANE SOURCE
 
 CASES and RESULTS are the files of tests/executors.py, which starts this. LANE is "default" for the kernels
-that the interpreter prefers or "bytecode" for those without native code. SOURCE says how a model is read:
+that the interpreter prefers, "bytecode" for those without native code, or "core" for the C core as a native
+module, whose own errors are wanted. SOURCE says how a model is read:
 "buffer" in place, as from memory-mapped flash, or "file" through the smallest window. Each result is
 written before the next case starts, so that a crash or a hang names its case.
 """
@@ -19,12 +20,25 @@ HEAD = "<BbI"  # OK, REFUSED or FAILED; error code; length of what follows
 OK, REFUSED, FAILED = 0, 1, 2
 
 
-def lane_of(name):
-    if name == "default":
-        return None
-    from thimble import kernels_bytecode
+def loader_of(lane):
+    """What loads a model: from a path or a buffer to a network."""
+    if lane == "core":
+        return load_in_core
+    kernels = None
+    if lane == "bytecode":
+        from thimble import kernels_bytecode as kernels
+    return lambda source: thimble.load(source, SMALLEST_WINDOW_BYTES, kernels)
 
-    return kernels_bytecode
+
+def load_in_core(source):
+    """Where `thimble.load` would leave a model to the interpreter, the error for which it does."""
+    from thimble.native import load_core
+
+    network = load_core(source)
+    if isinstance(network, int):
+        raise thimble.ThimbleError(network, "in the C core")
+    assert type(thimble.load(source)) is type(network)
+    return network
 
 
 def outputs_of(network, inputs, runs):
@@ -40,10 +54,10 @@ def outputs_of(network, inputs, runs):
     return b"".join(found)
 
 
-def run_case(source, lane, inputs, runs):
+def run_case(source, load, inputs, runs):
     """(status, error code, bytes): all outputs, where the error is, or what else was raised."""
     try:
-        network = thimble.load(source, SMALLEST_WINDOW_BYTES, lane)
+        network = load(source)
         try:
             return OK, 0, outputs_of(network, inputs, runs)
         finally:
@@ -55,7 +69,7 @@ def run_case(source, lane, inputs, runs):
 
 
 def main(cases_path, results_path, lane_name, source_kind):
-    lane = lane_of(lane_name)
+    load = loader_of(lane_name)
     model_path = results_path + ".thimble"
     with open(cases_path, "rb") as cases, open(results_path, "wb") as results:
         (count,) = struct.unpack("<I", cases.read(4))
@@ -67,7 +81,7 @@ def main(cases_path, results_path, lane_name, source_kind):
                 with open(model_path, "wb") as model:
                     model.write(source)
                 source = model_path
-            status, code, content = run_case(source, lane, inputs, runs)
+            status, code, content = run_case(source, load, inputs, runs)
             results.write(struct.pack(HEAD, status, code, len(content)) + content)
             results.flush()
 

@@ -31,3 +31,9 @@ def load(source, window_bytes=512, lane=None):
     Raises ThimbleError: the first check that fails; OSError: the file cannot be read.
     """
     return Network(source, window_bytes, lane)
+
+
+try:  # in C, where the native module of firmware/natmod is installed
+    from thimble.native import load  # noqa: F811
+except ImportError:
+    pass
