@@ -1,5 +1,11 @@
 #include "bytes.h"
 
+void thimble_fail(thimble_cursor *cursor, int32_t error) {
+    if (cursor->error == 0) {
+        cursor->error = error;
+    }
+}
+
 static uint32_t read_byte(thimble_cursor *cursor) {
     thimble_expect(cursor, cursor->at < cursor->end, THIMBLE_ERROR_TRUNCATED);
     return cursor->error ? 0 : cursor->data[cursor->at++];
@@ -32,10 +38,14 @@ int32_t thimble_read_s(thimble_cursor *cursor) {
     return (int32_t)(value >> 1 ^ (0u - (value & 1)));
 }
 
-uint32_t thimble_read_count(thimble_cursor *cursor, uint32_t limit) {
+uint32_t thimble_read_below(thimble_cursor *cursor, uint32_t end, int32_t error) {
     uint32_t value = thimble_read_u(cursor);
-    thimble_expect(cursor, value <= limit, THIMBLE_ERROR_LIMIT_EXCEEDED);
+    thimble_expect(cursor, value < end, error);
     return cursor->error ? 0 : value;
+}
+
+uint32_t thimble_read_count(thimble_cursor *cursor, uint32_t limit) {
+    return thimble_read_below(cursor, limit + 1, THIMBLE_ERROR_LIMIT_EXCEEDED);
 }
 
 uint32_t thimble_read_scale(thimble_cursor *cursor) {

@@ -12,6 +12,13 @@ static inline uint32_t thimble_read_u32(const uint8_t *p) {
     return thimble_read_u16(p) | thimble_read_u16(p + 2) << 16;
 }
 
+/* Conditions become branches only where they are inlined, which compilers that optimise for size do not see. */
+#if defined(__GNUC__)
+#define THIMBLE_ALWAYS_INLINE __attribute__((always_inline)) static inline
+#else
+#define THIMBLE_ALWAYS_INLINE static inline
+#endif
+
 /* Reads the PROGRAM section forwards. The first error stays; from then on every read gives 0. */
 typedef struct {
     const uint8_t *data;
@@ -26,14 +33,17 @@ static inline thimble_cursor thimble_cursor_at(const thimble_model *model, uint3
 }
 
 /* Notes an error unless an earlier one stands. */
-static inline void thimble_expect(thimble_cursor *cursor, int holds, int32_t error) {
-    if (!holds && cursor->error == 0) {
-        cursor->error = error;
+void thimble_fail(thimble_cursor *cursor, int32_t error);
+
+THIMBLE_ALWAYS_INLINE void thimble_expect(thimble_cursor *cursor, int holds, int32_t error) {
+    if (!holds) {
+        thimble_fail(cursor, error);
     }
 }
 
 uint32_t thimble_read_u(thimble_cursor *cursor);                        /* unsigned varint */
 int32_t thimble_read_s(thimble_cursor *cursor);                         /* zigzag varint */
+uint32_t thimble_read_below(thimble_cursor *cursor, uint32_t end, int32_t error); /* an unsigned one below `end` */
 uint32_t thimble_read_count(thimble_cursor *cursor, uint32_t limit);    /* above the limit: limit_exceeded */
 uint32_t thimble_read_scale(thimble_cursor *cursor);                    /* four raw bytes */
 

@@ -97,8 +97,10 @@ static int check_operands(const check_state *state) {
 }
 
 static int is_apart(const thimble_tensor *first, const thimble_tensor *second) {
-    uint64_t first_end = (uint64_t)first->offset + first->bytes, second_end = (uint64_t)second->offset + second->bytes;
-    return first->offset >= second_end || second->offset >= first_end;
+    if (first->offset > second->offset) {
+        return first->offset - second->offset >= second->bytes;
+    }
+    return second->offset - first->offset >= first->bytes;
 }
 
 static int is_element_wise(uint32_t kind) {

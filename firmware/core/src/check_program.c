@@ -1,9 +1,12 @@
 /* The PROGRAM section in byte order: docs/FORMAT.md, section 7.3. */
+#include <string.h>
+
 #include "loader.h"
 #include "stream.h"
 
-#define SHIFT_MIN (-31)
-#define SHIFT_MAX 30
+/* Of a REQUANT constant; differences are compared as unsigned numbers. */
+#define SHIFT_MIN ((uint32_t)-31)
+#define SHIFT_MAX 30u
 
 /* Checks the tensors and notes where they are. */
 static void check_tensors(thimble_model *model, thimble_cursor *cursor) {
@@ -15,52 +18,46 @@ static void check_tensors(thimble_model *model, thimble_cursor *cursor) {
     }
 }
 
-static void check_count(thimble_cursor *cursor, uint32_t count) {
+/* INTEGERS and REQUANT: `count` values of some bytes each, and what their fields allow. */
+static void check_values(thimble_cursor *cursor, const thimble_constant *constant) {
+    const uint32_t *f = constant->fields;
+    uint32_t count = f[THIMBLE_FIELD_INTEGERS_COUNT], bytes;
+    int fits;
     thimble_expect(cursor, count != 0, THIMBLE_ERROR_BAD_CONSTANT);
     thimble_expect(cursor, count <= THIMBLE_MAX_ROW_LENGTH, THIMBLE_ERROR_LIMIT_EXCEEDED);
+    if (constant->kind == THIMBLE_CONSTANT_INTEGERS) {
+        uint32_t bits = f[THIMBLE_FIELD_INTEGERS_BITS];
+        bytes = (count * bits + 7) / 8;
+        fits = bits - 1 < 32;
+    } else {
+        uint32_t form = f[THIMBLE_FIELD_REQUANT_FORM], base = f[THIMBLE_FIELD_REQUANT_SHIFT_BASE];
+        bytes = form == THIMBLE_REQUANT_FORM_POWER_OF_TWO ? count : (4 + form) * count;
+        fits = form == THIMBLE_REQUANT_FORM_PACKED ? base - SHIFT_MIN <= SHIFT_MAX - 3 - SHIFT_MIN
+                                                   : form <= THIMBLE_REQUANT_FORM_POWER_OF_TWO && base == 0;
+    }
+    thimble_expect(cursor, fits && f[THIMBLE_FIELD_INTEGERS_DATA_BYTES] == bytes, THIMBLE_ERROR_BAD_CONSTANT);
 }
 
-static void check_integers(thimble_cursor *cursor, const uint32_t *f) {
-    uint32_t count = f[THIMBLE_FIELD_INTEGERS_COUNT], bits = f[THIMBLE_FIELD_INTEGERS_BITS];
-    check_count(cursor, count);
-    int fits = bits >= 1 && bits <= 32 && f[THIMBLE_FIELD_INTEGERS_DATA_BYTES] == (count * bits + 7) / 8;
-    thimble_expect(cursor, fits, THIMBLE_ERROR_BAD_CONSTANT);
-}
-
-static void check_requant(thimble_cursor *cursor, const uint32_t *f) {
-    static const uint8_t value_bytes[3] = {4, 5, 1}; /* by form */
-    uint32_t count = f[THIMBLE_FIELD_REQUANT_COUNT], form = f[THIMBLE_FIELD_REQUANT_FORM];
-    int32_t shift_base = (int32_t)f[THIMBLE_FIELD_REQUANT_SHIFT_BASE];
-    check_count(cursor, count);
-    int fits = form <= THIMBLE_REQUANT_FORM_POWER_OF_TWO &&
-               f[THIMBLE_FIELD_REQUANT_DATA_BYTES] == value_bytes[form] * count &&
-               (form == THIMBLE_REQUANT_FORM_PACKED ? shift_base >= SHIFT_MIN && shift_base <= SHIFT_MAX - 3
-                                                    : shift_base == 0);
-    thimble_expect(cursor, fits, THIMBLE_ERROR_BAD_CONSTANT);
-}
-
-/* Multipliers and shifts of a REQUANT constant that are not packed, at `payload`. */
-static int requant_in_range(const uint32_t *f, const uint8_t *payload) {
-    uint32_t count = f[THIMBLE_FIELD_REQUANT_COUNT];
-    int wide = f[THIMBLE_FIELD_REQUANT_FORM] == THIMBLE_REQUANT_FORM_WIDE;
+/* Leftover bits of INTEGERS; multipliers and shifts of a REQUANT constant that are not packed. */
+static int payload_in_range(const thimble_constant *constant, const uint8_t *payload) {
+    const uint32_t *f = constant->fields;
+    uint32_t count = f[THIMBLE_FIELD_INTEGERS_COUNT], form = f[THIMBLE_FIELD_REQUANT_FORM];
+    if (constant->kind == THIMBLE_CONSTANT_INTEGERS) {
+        uint32_t used = (count * f[THIMBLE_FIELD_INTEGERS_BITS]) & 7;
+        return used == 0 || payload[f[THIMBLE_FIELD_INTEGERS_DATA_BYTES] - 1] >> used == 0;
+    }
+    if (constant->kind == THIMBLE_CONSTANT_WEIGHTS || form == THIMBLE_REQUANT_FORM_PACKED) {
+        return 1;
+    }
+    int wide = form == THIMBLE_REQUANT_FORM_WIDE;
     const uint8_t *shifts = wide ? payload + 4 * count : payload;
+    uint32_t least = wide ? SHIFT_MIN : 0, range = wide ? SHIFT_MAX - SHIFT_MIN : 31;
     for (uint32_t i = 0; i < count; i++) {
-        int32_t shift = (int8_t)shifts[i];
-        if (wide ? payload[4 * i + 3] > 127 || shift < SHIFT_MIN || shift > SHIFT_MAX : shift < 0 || shift > 31) {
+        if ((uint32_t)(int8_t)shifts[i] - least > range || (wide && payload[4 * i + 3] > 127)) {
             return 0;
         }
     }
     return 1;
-}
-
-static int payload_in_range(const thimble_constant *constant, const uint8_t *payload) {
-    const uint32_t *f = constant->fields;
-    if (constant->kind == THIMBLE_CONSTANT_INTEGERS) {
-        uint32_t used = (f[THIMBLE_FIELD_INTEGERS_COUNT] * f[THIMBLE_FIELD_INTEGERS_BITS]) & 7;
-        return used == 0 || payload[f[THIMBLE_FIELD_INTEGERS_DATA_BYTES] - 1] >> used == 0;
-    }
-    return constant->kind == THIMBLE_CONSTANT_WEIGHTS ||
-           f[THIMBLE_FIELD_REQUANT_FORM] == THIMBLE_REQUANT_FORM_PACKED || requant_in_range(f, payload);
 }
 
 /* A registry may have a coder for some layouts only. */
@@ -86,11 +83,10 @@ static uint32_t check_constant(thimble_model *model, thimble_cursor *cursor, uin
         thimble_expect(cursor, ((uint32_t)features & ~model->features) == 0 && can_decode(model->registry, &constant),
                        THIMBLE_ERROR_UNSUPPORTED_FEATURE);
         in_words = f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_BITS;
-    } else if (constant.kind == THIMBLE_CONSTANT_INTEGERS) {
-        check_integers(cursor, f);
     } else {
-        check_requant(cursor, f);
-        in_words = f[THIMBLE_FIELD_REQUANT_FORM] != THIMBLE_REQUANT_FORM_POWER_OF_TWO;
+        check_values(cursor, &constant);
+        in_words = constant.kind == THIMBLE_CONSTANT_REQUANT &&
+                   f[THIMBLE_FIELD_REQUANT_FORM] != THIMBLE_REQUANT_FORM_POWER_OF_TWO;
     }
     /* Offset and length come first in every kind. */
     uint32_t offset = f[0], length = f[1], start = in_words ? thimble_align4(end) : end;
@@ -115,28 +111,26 @@ static void check_constants(thimble_model *model, thimble_cursor *cursor) {
     thimble_expect(cursor, end == model->data_bytes, THIMBLE_ERROR_BAD_CONSTANT);
 }
 
-/* Positive and finite, from the bits of an IEEE 754 number. */
-static int is_scale(uint32_t bits) {
-    return bits != 0 && bits < 0x7F800000u;
-}
-
 /* Inputs or outputs; returns their number and where they start. */
 static uint32_t check_ports(thimble_model *model, thimble_cursor *cursor, uint32_t limit, uint32_t *first) {
-    uint16_t tensors[THIMBLE_MAX_MODEL_INPUTS];
+    thimble_tensor_set named;
+    memset(&named, 0, sizeof named);
     uint32_t count = thimble_read_count(cursor, limit);
     thimble_expect(cursor, count != 0, THIMBLE_ERROR_BAD_PORT);
     *first = cursor->at;
-    for (uint32_t i = 0; i < count && !cursor->error; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         thimble_port port;
         thimble_read_port(cursor, &port);
         thimble_expect(cursor, port.tensor < model->tensor_count, THIMBLE_ERROR_BAD_PORT);
         thimble_expect(cursor, port.flags <= THIMBLE_PORT_FLAG_FLOAT, THIMBLE_ERROR_RESERVED_BITS);
-        thimble_expect(cursor, port.zero_point >= -128 && port.zero_point <= 127 && is_scale(port.scale_bits),
+        /* The scale is positive and finite, by the bits of an IEEE 754 number. */
+        thimble_expect(cursor, (uint32_t)port.zero_point + 128 < 256 && port.scale_bits - 1 < 0x7F800000u - 1,
                        THIMBLE_ERROR_BAD_PORT);
-        for (uint32_t j = 0; j < i; j++) {
-            thimble_expect(cursor, tensors[j] != port.tensor, THIMBLE_ERROR_BAD_PORT);
+        if (cursor->error) {
+            break;
         }
-        tensors[i] = (uint16_t)port.tensor;
+        thimble_expect(cursor, !thimble_set_has(&named, port.tensor), THIMBLE_ERROR_BAD_PORT);
+        thimble_set_add(&named, port.tensor);
     }
     return count;
 }
