@@ -22,7 +22,7 @@ static void check_tensors(thimble_model *model, thimble_cursor *cursor) {
 static void check_values(thimble_cursor *cursor, const thimble_constant *constant) {
     const uint32_t *f = constant->fields;
     uint32_t count = f[THIMBLE_FIELD_INTEGERS_COUNT], bytes;
-    int fits;
+    int fits, can_scale = 1;
     thimble_expect(cursor, count != 0, THIMBLE_ERROR_BAD_CONSTANT);
     thimble_expect(cursor, count <= THIMBLE_MAX_ROW_LENGTH, THIMBLE_ERROR_LIMIT_EXCEEDED);
     if (constant->kind == THIMBLE_CONSTANT_INTEGERS) {
@@ -34,8 +34,10 @@ static void check_values(thimble_cursor *cursor, const thimble_constant *constan
         bytes = form == THIMBLE_REQUANT_FORM_POWER_OF_TWO ? count : (4 + form) * count;
         fits = form == THIMBLE_REQUANT_FORM_PACKED ? base - SHIFT_MIN <= SHIFT_MAX - 3 - SHIFT_MIN
                                                    : form <= THIMBLE_REQUANT_FORM_POWER_OF_TWO && base == 0;
+        can_scale = (THIMBLE_BUILD_REQUANT_FORMS) >> (form & 31) & 1;
     }
     thimble_expect(cursor, fits && f[THIMBLE_FIELD_INTEGERS_DATA_BYTES] == bytes, THIMBLE_ERROR_BAD_CONSTANT);
+    thimble_expect(cursor, can_scale, THIMBLE_ERROR_UNSUPPORTED_FEATURE);
 }
 
 /* Leftover bits of INTEGERS; multipliers and shifts of a REQUANT constant that are not packed. */
@@ -46,10 +48,10 @@ static int payload_in_range(const thimble_constant *constant, const uint8_t *pay
         uint32_t used = (count * f[THIMBLE_FIELD_INTEGERS_BITS]) & 7;
         return used == 0 || payload[f[THIMBLE_FIELD_INTEGERS_DATA_BYTES] - 1] >> used == 0;
     }
-    if (constant->kind == THIMBLE_CONSTANT_WEIGHTS || form == THIMBLE_REQUANT_FORM_PACKED) {
+    if (constant->kind == THIMBLE_CONSTANT_WEIGHTS || THIMBLE_IS_FORM(PACKED, form)) {
         return 1;
     }
-    int wide = form == THIMBLE_REQUANT_FORM_WIDE;
+    int wide = THIMBLE_IS_FORM(WIDE, form);
     const uint8_t *shifts = wide ? payload + 4 * count : payload;
     uint32_t least = wide ? SHIFT_MIN : 0, range = wide ? SHIFT_MAX - SHIFT_MIN : 31;
     for (uint32_t i = 0; i < count; i++) {
@@ -64,9 +66,11 @@ static int payload_in_range(const thimble_constant *constant, const uint8_t *pay
 static int can_decode(const thimble_registry *registry, const thimble_constant *weights) {
     uint32_t layout = weights->fields[THIMBLE_FIELD_WEIGHTS_LAYOUT];
     const thimble_coder_type *coder = registry->coders[weights->fields[THIMBLE_FIELD_WEIGHTS_CODER]];
-    return thimble_is_raw(weights) || (THIMBLE_HAS(BITS) && layout == THIMBLE_LAYOUT_BITS
-                                           ? coder->next_bits_row != NULL
-                                           : coder->next_row[layout] != NULL);
+    if (THIMBLE_IS_LAYOUT(BITS, layout)) {
+        return coder->next_bits_row != NULL;
+    }
+    return thimble_is_raw(weights) ||
+           (coder->next_row[layout] != NULL && (THIMBLE_HAS_DENSE_ROWS || thimble_has_pairs(weights)));
 }
 
 /* One constant, whose data may start at `end` of DATA; returns where its data ends. */

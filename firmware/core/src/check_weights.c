@@ -7,17 +7,14 @@ static int is_between(uint32_t value, uint32_t low, uint32_t high) {
 
 int thimble_is_raw(const thimble_constant *weights) {
     const uint32_t *f = weights->fields;
-    return THIMBLE_HAS(FIXED) && f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_DENSE &&
+    return THIMBLE_HAS(FIXED) && THIMBLE_HAS_LAYOUT(DENSE) && THIMBLE_HAS_MAP(IDENTITY) &&
+           f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_DENSE &&
            f[THIMBLE_FIELD_WEIGHTS_CODER] == THIMBLE_CODER_FIXED &&
            f[THIMBLE_FIELD_WEIGHTS_VALUE_MAP] == THIMBLE_MAP_IDENTITY && f[THIMBLE_FIELD_WEIGHTS_VALUE_BITS] == 8;
 }
 
 static int is_coder(const uint32_t *f, uint32_t coder) {
-    return (THIMBLE_BUILD_FEATURES >> coder & 1u) && f[THIMBLE_FIELD_WEIGHTS_CODER] == coder;
-}
-
-static int is_layout(const uint32_t *f, uint32_t layout) {
-    return f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == layout;
+    return ((THIMBLE_BUILD_FEATURES) >> coder & 1u) && f[THIMBLE_FIELD_WEIGHTS_CODER] == coder;
 }
 
 /* value_bits, gap_bits and value_count. */
@@ -27,7 +24,7 @@ static int check_symbols(const uint32_t *f) {
     uint32_t value_bits = f[THIMBLE_FIELD_WEIGHTS_VALUE_BITS], gap_bits = f[THIMBLE_FIELD_WEIGHTS_GAP_BITS];
     uint32_t count = f[THIMBLE_FIELD_WEIGHTS_VALUE_COUNT], map = f[THIMBLE_FIELD_WEIGHTS_VALUE_MAP];
     int is_class = is_coder(f, THIMBLE_CODER_CLASS), has_codes = is_class || is_coder(f, THIMBLE_CODER_HUFFMAN);
-    int is_sparse = THIMBLE_HAS(SPARSE) && is_layout(f, THIMBLE_LAYOUT_SPARSE);
+    int is_sparse = THIMBLE_IS_LAYOUT(SPARSE, f[THIMBLE_FIELD_WEIGHTS_LAYOUT]);
     uint32_t least = 0, most = 0;
     if (is_coder(f, THIMBLE_CODER_RANGE)) {
         if (!is_between(gap_bits & 7, THIMBLE_RANGE_SHIFT_MIN, THIMBLE_RANGE_SHIFT_MAX) ||
@@ -43,14 +40,15 @@ static int check_symbols(const uint32_t *f) {
             least = widths[map][0], most = widths[map][1];
         }
     }
-    if (THIMBLE_HAS(BITS) && is_layout(f, THIMBLE_LAYOUT_BITS)) {
+    if (THIMBLE_IS_LAYOUT(BITS, f[THIMBLE_FIELD_WEIGHTS_LAYOUT])) {
         least = most = map == THIMBLE_MAP_TERNARY ? 2 : 1;
     }
     if (!is_between(value_bits, least, most)) {
         return 0;
     }
     if (map == THIMBLE_MAP_CODEBOOK || has_codes) {
-        return is_between(count, 1, map < THIMBLE_MAP_TERNARY ? 256 : indexes[map - THIMBLE_MAP_TERNARY]);
+        int is_bytes = !(THIMBLE_HAS_MAP(TERNARY) || THIMBLE_HAS_MAP(LOG2)) || map < THIMBLE_MAP_TERNARY;
+        return is_between(count, 1, is_bytes ? 256 : indexes[map - THIMBLE_MAP_TERNARY]);
     }
     return count == 0;
 }
@@ -58,7 +56,7 @@ static int check_symbols(const uint32_t *f) {
 static int check_entries(const uint32_t *f) {
     uint32_t entries = f[THIMBLE_FIELD_WEIGHTS_ENTRY_COUNT], most = f[THIMBLE_FIELD_WEIGHTS_MAX_ROW_ENTRIES];
     uint32_t cols = f[THIMBLE_FIELD_WEIGHTS_COLS];
-    if (!THIMBLE_HAS(SPARSE) || !is_layout(f, THIMBLE_LAYOUT_SPARSE)) {
+    if (!THIMBLE_IS_LAYOUT(SPARSE, f[THIMBLE_FIELD_WEIGHTS_LAYOUT])) {
         return (entries | most) == 0;
     }
     return entries <= f[THIMBLE_FIELD_WEIGHTS_ROWS] * cols && most <= cols && most <= entries &&
@@ -74,8 +72,9 @@ int32_t thimble_check_weights(const thimble_constant *weights) {
         return THIMBLE_ERROR_BAD_CONSTANT;
     }
     uint32_t features = 1u << coder | (layout ? (uint32_t)THIMBLE_FEATURE_SPARSE >> 1 << layout : 0u);
-    if (features & ~THIMBLE_BUILD_FEATURES) {
-        return THIMBLE_ERROR_UNSUPPORTED_FEATURE; /* no header may have declared it; the rules for it are left out */
+    if ((features & ~(THIMBLE_BUILD_FEATURES)) || !((THIMBLE_BUILD_LAYOUTS) >> layout & 1u) ||
+        !((THIMBLE_BUILD_VALUE_MAPS) >> map & 1u)) {
+        return THIMBLE_ERROR_UNSUPPORTED_FEATURE; /* before the rules for it, which are left out too */
     }
     uint32_t longest = layout == THIMBLE_LAYOUT_SPARSE ? THIMBLE_MAX_SPARSE_ROW_LENGTH : THIMBLE_MAX_ROW_LENGTH;
     if (cols > longest || (cols != 0 && rows > (uint32_t)THIMBLE_MAX_WEIGHTS / cols)) {

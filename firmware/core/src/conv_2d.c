@@ -28,7 +28,7 @@ int32_t thimble_conv_open(thimble_conv *conv, thimble_step_context *context, con
     conv->source = (const int8_t *)context->arena + x->offset;
     conv->rows_per_group = (int32_t)conv->rows.stream.rows / op->attributes[THIMBLE_CONV_2D_GROUPS];
     int32_t cells = conv->window.kernel_h * conv->window.kernel_w;
-    if (conv->rows.stream.positions && cells > 1) {
+    if (thimble_gives_pairs(&conv->rows.stream) && cells > 1) {
         conv->window.cells = (uint16_t *)(void *)*scratch;
         *scratch += thimble_align4(2 * (uint32_t)(cells + 1));
     }

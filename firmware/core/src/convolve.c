@@ -94,7 +94,7 @@ static void sum_by_cells(const thimble_stream *stream, const thimble_window *win
         for (int32_t kx = range->x0; kx < range->x1; kx++) {
             const int8_t *x = window->x + ((row + kx * window->dilation_w) * window->pixel + at);
             int32_t cell = ky * window->kernel_w + kx;
-            if (stream->positions) {
+            if (thimble_gives_pairs(stream)) {
                 uint32_t from, to;
                 pairs_of_cell(stream, window, cell, &from, &to);
                 const int8_t *w = stream->row + from;
@@ -118,7 +118,7 @@ static int32_t sum_of_range(const thimble_stream *stream, const thimble_window *
     int32_t sum = 0;
     for (int32_t ky = range->y0; ky < range->y1; ky++) {
         int32_t cell = ky * window->kernel_w + range->x0, cells = range->x1 - range->x0;
-        if (stream->positions) {
+        if (thimble_gives_pairs(stream)) {
             uint32_t from, to, last;
             pairs_of_cell(stream, window, cell, &from, &last);
             pairs_of_cell(stream, window, cell + cells - 1, &last, &to);
@@ -189,7 +189,7 @@ NOT_INLINED static void run_blocks(const thimble_output_stage *stage, const thim
 
 static void run_line(const thimble_rows *rows, const thimble_window *window, const line *along, uint32_t inside) {
     const cell_range *range = &along->range;
-    int by_cells = rows->stream.positions ||
+    int by_cells = thimble_gives_pairs(&rows->stream) ||
                    (window->kernel_w > 1 && (window->depth != window->pixel || window->dilation_w != 1));
     int32_t row_step = window->dilation_h * window->in_w * window->pixel;
     int32_t first = (along->top * window->in_w + along->left + range->x0 * window->dilation_w) * window->pixel +
@@ -267,7 +267,7 @@ static int is_one_line(const thimble_window *window) {
 
 void thimble_convolve(const thimble_rows *rows, const thimble_window *window) {
     int32_t y0, y1, x0, x1, width = window->out_w;
-    if (window->cells) {
+    if (THIMBLE_HAS_LAYOUT(SPARSE) && window->cells) {
         split_cells(&rows->stream, window);
     }
     cell_range whole = {0, window->kernel_h, 0, window->kernel_w};

@@ -47,7 +47,7 @@ static int32_t run(thimble_step_context *context) {
         error = thimble_rows_next(&rows);
         if (error >= 0) {
             const thimble_stream *stream = &rows.stream;
-            uint32_t sum = stream->positions
+            uint32_t sum = thimble_gives_pairs(stream)
                                ? sparse_row(stream, x, rows.bias, -x_offset)
                                : thimble_dot(x, x_offset, stream->row, (int32_t)stream->cols, rows.bias);
             out[row] = thimble_requantise(&rows.stage, sum);

@@ -42,7 +42,7 @@ static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
     thimble_constant weights = thimble_constant_at(model, op->constants[0] - 1u);
     int pairs = op->kind != THIMBLE_OPERATOR_DEPTHWISE_CONV_2D;
     uint64_t bytes = thimble_stream_bytes(model->registry, &weights, pairs);
-    if (THIMBLE_HAS(SPARSE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
+    if (THIMBLE_HAS_LAYOUT(SPARSE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
         thimble_has_pairs(&weights)) {
         /* Where the pairs of each kernel cell start. */
         uint32_t cells =

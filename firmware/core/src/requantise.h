@@ -52,7 +52,7 @@ typedef struct {
 
 static inline int8_t thimble_requantise(const thimble_output_stage *stage, uint32_t acc) {
     int32_t value;
-    if (stage->power_of_two) {
+    if (THIMBLE_HAS_FORM(POWER_OF_TWO) && stage->power_of_two) {
         value = (int32_t)acc >> stage->shift;
         value += stage->shift == 0 ? 0 : (int32_t)acc >> (stage->shift - 1) & 1; /* half up */
     } else {
@@ -63,7 +63,7 @@ static inline int8_t thimble_requantise(const thimble_output_stage *stage, uint3
 
 /* Whether a stage is of the usual kind: a multiplier and a shift to the right. */
 static inline int thimble_is_usual(const thimble_output_stage *stage) {
-    return !stage->power_of_two && stage->shift < 0;
+    return !(THIMBLE_HAS_FORM(POWER_OF_TWO) && stage->power_of_two) && stage->shift < 0;
 }
 
 /* thimble_requantise for a usual stage, without its branches. */

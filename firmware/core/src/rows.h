@@ -10,7 +10,8 @@
  * THIMBLE_NO_SYMBOL from a reader is bad_stream. */
 
 static inline int8_t weight_of(const thimble_stream *stream, uint32_t index) {
-    return stream->entries ? stream->entries[index] : (int8_t)identity(stream, index);
+    int has_entries = !THIMBLE_HAS_MAP(IDENTITY) || stream->entries;
+    return has_entries ? stream->entries[index] : (int8_t)identity(stream, index);
 }
 
 /* The weight `distance` positions back in scan order: the row buffer still holds the row before from `j` on. */
@@ -67,7 +68,7 @@ static int32_t next_sparse_row(thimble_stream *stream) {
     uint32_t cols = stream->cols, next = stream->next, left = stream->entries_left, kept = 0;
     int8_t weight = stream->weight;
     uint8_t pending = stream->pending;
-    if (!stream->positions) {
+    if (!thimble_gives_pairs(stream)) {
         memset(stream->buffer, 0, cols);
     }
     for (;;) {
@@ -80,7 +81,7 @@ static int32_t next_sparse_row(thimble_stream *stream) {
                 if (kept == stream->max_row_entries) {
                     return THIMBLE_ERROR_BAD_STREAM;
                 }
-                if (stream->positions) {
+                if (thimble_gives_pairs(stream)) {
                     stream->positions[kept] = (uint16_t)(next - 1);
                     stream->buffer[kept] = weight;
                 } else {
@@ -114,4 +115,5 @@ static int32_t next_sparse_row(thimble_stream *stream) {
 
 /* next_row of a coder, without the layouts that the build leaves out. */
 #define THIMBLE_ROWS                                                                                             \
-    {next_dense_row, THIMBLE_HAS(SPARSE) ? next_sparse_row : NULL, THIMBLE_HAS(BITMAP) ? next_bitmap_row : NULL}
+    {THIMBLE_HAS_LAYOUT(DENSE) ? next_dense_row : NULL, THIMBLE_HAS_LAYOUT(SPARSE) ? next_sparse_row : NULL,     \
+     THIMBLE_HAS_LAYOUT(BITMAP) ? next_bitmap_row : NULL}

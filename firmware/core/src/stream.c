@@ -6,7 +6,7 @@ static const int8_t log2_weights[16] = {0, 1, -1, 2, -2, 4, -4, 8, -8, 16, -16, 
 
 /* A full row of 65536 pairs would not fit the 16 bits that count them. */
 int thimble_has_pairs(const thimble_constant *weights) {
-    return weights->fields[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_SPARSE &&
+    return THIMBLE_IS_LAYOUT(SPARSE, weights->fields[THIMBLE_FIELD_WEIGHTS_LAYOUT]) &&
            weights->fields[THIMBLE_FIELD_WEIGHTS_COLS] < 65536;
 }
 
@@ -17,9 +17,9 @@ static uint32_t table_bytes(const thimble_registry *registry, const thimble_cons
 uint32_t thimble_format_stream_bytes(const thimble_registry *registry, const thimble_constant *weights) {
     const uint32_t *f = weights->fields;
     uint32_t row = f[THIMBLE_FIELD_WEIGHTS_COLS];
-    if (f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_SPARSE) {
+    if (THIMBLE_IS_LAYOUT(SPARSE, f[THIMBLE_FIELD_WEIGHTS_LAYOUT])) {
         row = 3 * f[THIMBLE_FIELD_WEIGHTS_MAX_ROW_ENTRIES];
-    } else if (f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_BITS || thimble_is_raw(weights)) {
+    } else if (THIMBLE_IS_LAYOUT(BITS, f[THIMBLE_FIELD_WEIGHTS_LAYOUT]) || thimble_is_raw(weights)) {
         row = 0;
     }
     return table_bytes(registry, weights) + row;
@@ -29,9 +29,10 @@ uint32_t thimble_stream_bytes(const thimble_registry *registry, const thimble_co
     const uint32_t *f = weights->fields;
     uint32_t bytes = thimble_format_stream_bytes(registry, weights);
     uint32_t cols = f[THIMBLE_FIELD_WEIGHTS_COLS];
-    if (f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_BITS) {
+    if (THIMBLE_IS_LAYOUT(BITS, f[THIMBLE_FIELD_WEIGHTS_LAYOUT])) {
         bytes = cols;
-    } else if (f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_SPARSE && !(pairs && thimble_has_pairs(weights))) {
+    } else if (THIMBLE_HAS_DENSE_ROWS && THIMBLE_IS_LAYOUT(SPARSE, f[THIMBLE_FIELD_WEIGHTS_LAYOUT]) &&
+               !(pairs && thimble_has_pairs(weights))) {
         uint32_t row = 3 * f[THIMBLE_FIELD_WEIGHTS_MAX_ROW_ENTRIES];
         bytes += cols > row ? cols - row : 0;
     }
@@ -42,13 +43,13 @@ uint32_t thimble_stream_bytes(const thimble_registry *registry, const thimble_co
 static int32_t open_values(thimble_stream *stream) {
     uint32_t limit = stream->value_count;
     stream->entries = NULL;
-    if (stream->value_map == THIMBLE_MAP_CODEBOOK) {
+    if (THIMBLE_IS_MAP(CODEBOOK, stream->value_map)) {
         if (stream->limit < limit) {
             return THIMBLE_ERROR_BAD_STREAM;
         }
         stream->entries = (const int8_t *)stream->payload;
         stream->start = limit;
-    } else if (stream->value_map == THIMBLE_MAP_TERNARY) {
+    } else if (THIMBLE_IS_MAP(TERNARY, stream->value_map)) {
         const uint8_t *magnitudes = stream->payload;
         if (stream->limit < 2 || magnitudes[0] - 1u > 126 || magnitudes[1] - 1u > 126) {
             return THIMBLE_ERROR_BAD_STREAM;
@@ -59,10 +60,10 @@ static int32_t open_values(thimble_stream *stream) {
         stream->entries = stream->ternary;
         stream->start = 2;
         limit = limit == 0 || limit > 3 ? 3 : limit;
-    } else if (stream->value_map == THIMBLE_MAP_LOG2) {
+    } else if (THIMBLE_IS_MAP(LOG2, stream->value_map)) {
         stream->entries = log2_weights;
         limit = limit == 0 || limit > 16 ? 16 : limit;
-    } else if (limit == 0) {
+    } else if (THIMBLE_HAS_MAP(IDENTITY) && limit == 0) {
         limit = 1u << stream->value_bits;
     }
     stream->value_count = limit;
@@ -103,16 +104,16 @@ int32_t thimble_stream_open(thimble_stream *stream, const thimble_model *model, 
         }
     }
     uint32_t row_bytes = stream->cols;
-    if (stream->layout == THIMBLE_LAYOUT_BITS) {
+    if (THIMBLE_IS_LAYOUT(BITS, stream->layout)) {
         row_bytes = (stream->cols + 31) / 32 * 4 * stream->value_bits;
-        if (stream->value_map == THIMBLE_MAP_TERNARY) {
+        if (THIMBLE_IS_MAP(TERNARY, stream->value_map)) {
             stream->start = 4;
             if (stream->limit < 4 || !thimble_is_zero(stream->payload, 2, 4)) {
                 return THIMBLE_ERROR_BAD_STREAM;
             }
         }
     }
-    if ((thimble_is_raw(weights) || stream->layout == THIMBLE_LAYOUT_BITS) &&
+    if ((thimble_is_raw(weights) || THIMBLE_IS_LAYOUT(BITS, stream->layout)) &&
         (uint64_t)stream->rows * row_bytes != stream->limit - stream->start) {
         return THIMBLE_ERROR_BAD_STREAM;
     }
@@ -141,7 +142,7 @@ int32_t thimble_stream_next(thimble_stream *stream) {
         stream->reader.position += stream->cols;
         return 0;
     }
-    if (stream->layout == THIMBLE_LAYOUT_BITS) {
+    if (THIMBLE_IS_LAYOUT(BITS, stream->layout)) {
         return stream->coder->next_bits_row(stream);
     }
     int32_t error = stream->coder->next_row[stream->layout](stream);

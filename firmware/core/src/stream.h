@@ -71,7 +71,12 @@ struct thimble_coder_type {
 
 /* Whether rows are those of the file, one behind the other from the payload's start. */
 static inline int thimble_stream_is_raw(const thimble_stream *stream) {
-    return stream->row != stream->buffer;
+    return THIMBLE_HAS(FIXED) && stream->row != stream->buffer;
+}
+
+/* Whether rows come as pairs. */
+static inline int thimble_gives_pairs(const thimble_stream *stream) {
+    return THIMBLE_HAS_LAYOUT(SPARSE) && (!THIMBLE_HAS_DENSE_ROWS || stream->positions);
 }
 
 /* Whether rows of the file are dense rows as they are. */
