@@ -1,8 +1,8 @@
 """A packed model as C sources: the bytes of a .thimble file go in, texts of files come out and are written.
 
-`thimble export --c-array` calls this. The sources are the model as an aligned constant array, a registry of the
-operators, decoders and schedules that it needs, thimble_build.h, which takes the code for everything else out
-of the core's shared functions, and, if asked, the core itself, together an Arduino library.
+`thimble export --c-array` calls this. The sources are the model as an aligned constant array, a registry of
+the operators, decoders and schedules that it needs, thimble_build.h, which takes the code for everything else
+out of the core's shared functions, and, if asked, the core itself, together an Arduino library.
 """
 
 from __future__ import annotations
@@ -33,13 +33,11 @@ from model_packager.passes.kernel_scratch import ram_peak_bytes
 
 MARK = "Written by `thimble export`; it overwrites this file."
 BYTES_IN_A_LINE = 16
-# What the format has and the C core has not.
-MISSING_IN_CORE = Feature.INT16_ACTIVATIONS
 
 
 @dataclass(frozen=True)
 class Exported:
-    """``files``: text by path relative to the folder. ``core_files``: those of them that are the core's own."""
+    """``files``: text by path relative to the folder; ``core_files``: those that are the core's own."""
 
     name: str
     files: dict[str, str]
@@ -71,9 +69,9 @@ def export(data: bytes, name: str, with_core: bool = False, sha256: bool = False
         UsageError: the C core has not what the model needs, or no C name comes of `name`.
     """
     parsed, model, prefix = container.parse(data), container.load(data), c_identifier(name)
-    missing = Feature(parsed.header.required_features) & MISSING_IN_CORE
+    missing = [name for name in _feature_names(parsed) if name not in _core_features()]
     if missing:
-        raise UsageError(f"the C core has no {missing.name}, which this model needs")
+        raise UsageError(f"this model needs {' and '.join(missing)}, which the C core does not have")
     memory_bytes = ram_peak_bytes(model, "c")
     files = {
         f"{prefix}_model.h": _header(prefix, model, len(data), memory_bytes),
@@ -159,8 +157,8 @@ def _header(prefix: str, model: Model, model_bytes: int, memory_bytes: int) -> s
  *         return (const int8_t *)memory + output.offset;
  *     }}
  *
- * Compile with -ffunction-sections -fdata-sections and link with -Wl,--gc-sections; the folder of this file comes
- * before that of the core's headers (-I), so that its thimble_build.h is the one that counts. */
+ * Compile with -ffunction-sections -fdata-sections and link with -Wl,--gc-sections. With -I, the folder of
+ * this file comes before that of the core's headers, so that its thimble_build.h is the one that counts. */
 #ifndef {upper}_MODEL_H
 #define {upper}_MODEL_H
 
@@ -208,14 +206,24 @@ ALIGNED_TO_WORDS const uint8_t {prefix}_model[{prefix.upper()}_MODEL_BYTES] = {{
     )
 
 
-def _enumerators(prefix: str, members: list[str]) -> str:
-    """A mask of features, by their names in C."""
-    return " | ".join(f"(uint32_t)THIMBLE_{prefix}_{name}" for name in members) or "0u"
+def _mask(terms: list[str], separator: str) -> str:
+    """The terms, one a line if they are several."""
+    return separator.join(terms) or "0u"
 
 
-def _bits(prefix: str, members: list[str]) -> str:
+def _features(parsed: ParsedFile, separator: str) -> str:
+    return _mask([f"(uint32_t)THIMBLE_FEATURE_{name}" for name in _feature_names(parsed)], separator)
+
+
+def _bits(prefix: str, members: list[str], separator: str) -> str:
     """A mask with one bit for each number of an enumeration."""
-    return " | ".join(f"1u << THIMBLE_{prefix}_{name}" for name in members) or "0u"
+    return _mask([f"1u << THIMBLE_{prefix}_{name}" for name in members], separator)
+
+
+def _core_features() -> list[str]:
+    """What the core's registry of everything names."""
+    registry = (core_folder() / "src" / "registry_all.c").read_text(encoding="utf-8")
+    return re.findall(r"THIMBLE_FEATURE_(\w+)", registry)
 
 
 def _feature_names(parsed: ParsedFile) -> list[str]:
@@ -236,7 +244,7 @@ def _weights(parsed: ParsedFile) -> list[dict[str, int]]:
 
 
 def _registry(prefix: str, parsed: ParsedFile, sha256: bool) -> str:
-    features, operators, weights = _feature_names(parsed), _operator_names(parsed), _weights(parsed)
+    operators, weights, indented = _operator_names(parsed), _weights(parsed), " |\n        "
     types = "".join(f"    &thimble_{name.lower()},\n" for name in operators)
     coders = []
     for coder in Coder:
@@ -244,13 +252,13 @@ def _registry(prefix: str, parsed: ParsedFile, sha256: bool) -> str:
         name = "raw" if used and all(map(_is_raw, used)) else coder.name.lower()
         coders.append(f"&thimble_coder_{name}" if used else "NULL")
     fused = [
-        f"thimble_run_{name.lower()}" if name in features else "NULL"
+        f"thimble_run_{name.lower()}" if name in _feature_names(parsed) else "NULL"
         for name in ("FUSED_DEPTHWISE", "FUSED_ADD")
     ]
     check = (
-        "    thimble_sha256_matches,\n"
+        "thimble_sha256_matches,"
         if sha256
-        else "    NULL, /* thimble_sha256_matches: the CRC-32 of every section is checked without it */\n"
+        else "NULL, /* thimble_sha256_matches; the CRC-32 of every section is checked without it */"
     )
     return _mark(
         f"""/* The operators and decoders of the model {prefix}. */
@@ -264,13 +272,14 @@ static const thimble_operator_type *const operators[] = {{
 }};
 
 const thimble_registry {prefix}_registry = {{
-    {_enumerators("FEATURE", features)},
-    {_bits("OPERATOR", operators)},
-    operators,
-    {{{", ".join(coders)}}},
-    {fused[0]},
-    {fused[1]},
-{check}}};
+    .features = {_features(parsed, indented)},
+    .operators = {_bits("OPERATOR", operators, indented)},
+    .operator_list = operators,
+    .coders = {{{", ".join(coders)}}},
+    .fused_depthwise = {fused[0]},
+    .fused_add = {fused[1]},
+    .sha256_matches = {check}
+}};
 """
     )
 
@@ -278,17 +287,22 @@ const thimble_registry {prefix}_registry = {{
 def _build(prefix: str, parsed: ParsedFile) -> str:
     weights = _weights(parsed)
     forms = {c.fields["form"] for c in parsed.constants if c.kind is ConstantKind.REQUANT}
+    layouts = [layout.name for layout in Layout if any(fields["layout"] == layout for fields in weights)]
+    maps = [kind.name for kind in ValueMap if any(fields["value_map"] == kind for fields in weights)]
+    continued = " | \\\n     "
     masks = {
-        "FEATURES": _enumerators("FEATURE", _feature_names(parsed)),
-        "OPERATORS": _bits("OPERATOR", _operator_names(parsed)),
-        "LAYOUTS": _bits("LAYOUT", [v.name for v in Layout if v in {f["layout"] for f in weights}]),
-        "VALUE_MAPS": _bits("MAP", [v.name for v in ValueMap if v in {f["value_map"] for f in weights}]),
-        "REQUANT_FORMS": _bits("REQUANT_FORM", [v.name for v in RequantForm if v in forms]),
+        "FEATURES": _features(parsed, continued),
+        "OPERATORS": _bits("OPERATOR", _operator_names(parsed), continued),
+        "LAYOUTS": _bits("LAYOUT", layouts, continued),
+        "VALUE_MAPS": _bits("MAP", maps, continued),
+        "REQUANT_FORMS": _bits(
+            "REQUANT_FORM", [form.name for form in RequantForm if form in forms], continued
+        ),
     }
-    lines = "".join(f"#define THIMBLE_BUILD_{name} ({value})\n" for name, value in masks.items())
+    lines = "".join(f"#define THIMBLE_BUILD_{name} \\\n    ({value})\n" for name, value in masks.items())
     return _mark(
-        f"""/* For {prefix}: what the core keeps of code that serves several features or operators. Other files than those
- * which need no more are refused by thimble_load. */
+        f"""/* For {prefix}: what the core keeps of code that serves several features or operators.
+ * thimble_load refuses files that need more. */
 #ifndef THIMBLE_BUILD_H
 #define THIMBLE_BUILD_H
 
@@ -299,7 +313,7 @@ def _build(prefix: str, parsed: ParsedFile) -> str:
 
 
 def _core_sources() -> dict[str, str]:
-    """The core's files but thimble_build.h and the registry of everything, with a line about where they are from."""
+    """The core's files, marked, but for thimble_build.h and the registry of everything."""
     folder = core_folder()
     files = {}
     for path in sorted([*folder.glob("include/*.h"), *folder.glob("src/*.[ch]")]):

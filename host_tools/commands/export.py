@@ -39,5 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     own = [name for name in exported.files if name not in exported.core_files]
     core = f", and {len(exported.core_files)} files of the core" if exported.core_files else ""
     print(f"{folder}: {', '.join(own)}{core}")
-    print(f"  {exported.model_bytes:,} bytes of flash for the model, {exported.memory_bytes:,} of RAM to run it")
+    print(
+        f"  {exported.model_bytes:,} bytes of flash for the model, {exported.memory_bytes:,} of RAM to run it"
+    )
     return 0
