@@ -1,4 +1,6 @@
 /* ADD, SUB, MUL, MAXIMUM and MINIMUM with broadcasting: an axis of size 1 has a step of 0. */
+#include "fast.h"
+
 #include "check.h"
 #include "fused.h"
 #include "requantise.h"

@@ -9,6 +9,8 @@
  * Without it, each cell has a word for every two positions, x[p] + x[p + 1] * 2^16, so that a multiplication makes two
  * products. Two such products leave each half where it is, after which both are added to sums of their own; the zero
  * point is taken off where the sums start. */
+#include "fast.h"
+
 #include "columns.h"
 #include "dot.h"
 

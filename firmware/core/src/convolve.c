@@ -5,6 +5,8 @@
  * neighbours share each weight that is loaded. Sums are of plain products; what the zero point adds to them,
  * zero_point times the sum of the weights, is taken off once for each line; positions outside of blocks subtract
  * it from each activation. */
+#include "fast.h"
+
 #include "dot.h"
 #include "weighted.h"
 

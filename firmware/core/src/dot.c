@@ -1,3 +1,5 @@
+#include "fast.h"
+
 #include "dot.h"
 
 

@@ -6,6 +6,8 @@
 #ifndef THIMBLE_DOT_H
 #define THIMBLE_DOT_H
 
+#include "fast.h"
+
 #include <stdint.h>
 #include <string.h>
 
@@ -25,7 +27,7 @@
 #endif
 
 /* Compiling for size, compilers keep high registers out of use. */
-#if defined(__thumb__) && !defined(__thumb2__) && defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__)
+#if defined(__thumb__) && !defined(__thumb2__) && THIMBLE_HAS_HIGH_REGISTERS
 #define THIMBLE_USES_THUMB1_ASSEMBLY 1
 #else
 #define THIMBLE_USES_THUMB1_ASSEMBLY 0

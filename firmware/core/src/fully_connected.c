@@ -1,4 +1,6 @@
 /* FULLY_CONNECTED: every weight is used once. */
+#include "fast.h"
+
 #include "check.h"
 #include "dot.h"
 #include "weighted.h"

@@ -71,7 +71,8 @@ uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op,
         return 0;
     }
     uint64_t bytes = stream_bytes(model, op);
-    uint64_t columns = op->kind == THIMBLE_OPERATOR_CONV_2D ? column_bytes(model, op) : 0;
+    int is_conv = THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D;
+    uint64_t columns = THIMBLE_HAS(FIXED) && is_conv ? column_bytes(model, op) : 0;
     if (columns > 0) {
         bytes += columns;
     } else if (THIMBLE_HAS(FUSED_DEPTHWISE) && op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
@@ -84,8 +85,7 @@ uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op,
     } else if (THIMBLE_HAS_OPERATOR(DEPTHWISE_CONV_2D) && op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) {
         thimble_tensor out = thimble_tensor_at(model, op->output);
         bytes += thimble_padded_plane_bytes(op, &out);
-    } else if (THIMBLE_HAS(IN_PLACE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
-               op->schedule == THIMBLE_SCHEDULE_IN_PLACE) {
+    } else if (THIMBLE_HAS(IN_PLACE) && is_conv && op->schedule == THIMBLE_SCHEDULE_IN_PLACE) {
         thimble_tensor x = thimble_tensor_at(model, op->inputs[0]);
         bytes += aligned((uint64_t)op->parameter * (uint32_t)x.shape[2] * (uint32_t)x.shape[3]);
     }

@@ -1,5 +1,7 @@
 /* Coder RANGE: an adaptive binary range decoder in the manner of LZMA (7-Zip's LZMA specification), with
  * 31-bit words. In a reader, `bits` is the code and `held` the range. */
+#include "fast.h"
+
 #include <string.h>
 
 #include "stream.h"

@@ -1,3 +1,5 @@
+#include "fast.h"
+
 #include "weighted.h"
 
 int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int pairs,

@@ -28,11 +28,11 @@ uint32_t thimble_bias_at(const thimble_rows *rows, uint32_t channel);
 static inline void thimble_read_stage(const thimble_rows *rows, uint32_t channel, thimble_output_stage *stage) {
     const uint8_t *data = rows->scales;
     uint32_t index = rows->scale_count > 1 ? channel : 0;
-    if (rows->form == THIMBLE_REQUANT_FORM_PACKED) {
+    if (THIMBLE_IS_FORM(PACKED, rows->form)) {
         uint32_t word = thimble_read_u32(data + 4 * index);
         stage->multiplier = (int32_t)((word & 0x3FFFFFFF) + 0x40000000);
         stage->shift = (int32_t)(word >> 30) + rows->shift_base;
-    } else if (rows->form == THIMBLE_REQUANT_FORM_WIDE) {
+    } else if (THIMBLE_IS_FORM(WIDE, rows->form)) {
         stage->multiplier = (int32_t)thimble_read_u32(data + 4 * index);
         stage->shift = (int8_t)data[4 * rows->scale_count + index];
     } else {
