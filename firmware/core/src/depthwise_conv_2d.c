@@ -1,8 +1,6 @@
 /* DEPTHWISE_CONV_2D, one channel at a time: the channel's plane goes to scratch with a border of zero points,
  * so that no window needs bounds and the output may take the input's place. Kernels of 3 x 3 have loops of their
  * own, on a plane of 16-bit pixels. */
-#include "fast.h"
-
 #include <string.h>
 
 #include "check.h"

@@ -1,3 +1,5 @@
+#include "fast.h"
+
 #include "plane_3x3.h"
 
 #if THIMBLE_PLANE_ASSEMBLY
