@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.core_counts import CORE, FAST
 from tests.random_networks import NetworkBuilder
 
 
@@ -12,3 +13,8 @@ def test_mac_count_of_each_weighted_operator_is_weights_times_positions() -> Non
     builder.output(builder.fully_connected(builder.lookup(image), 5))
     model = builder.model
     assert [model.mac_count(operator) for operator in model.operators] == [24 * 3 * 18, 6 * 3 * 9, 0, 18 * 5]
+
+
+def test_sources_for_speed_are_those_that_ask_for_it_themselves() -> None:
+    asking = {path.stem for path in (CORE / "src").glob("*.c") if '#include "fast.h"' in path.read_text()}
+    assert asking == set(FAST)
