@@ -16,12 +16,13 @@ import pytest
 from benchmarks.core_counts import CPUS
 from model_packager import container, reference
 from model_packager.encoders import Encoding, Stream, StreamDescriptor, stream_scratch_bytes
-from model_packager.format_table import HEADER, Coder, Feature, Layout, ValueMap, struct_format
+from model_packager.format_table import HEADER, Coder, Feature, Layout, ScheduleKind, ValueMap, struct_format
 from model_packager.golden import golden_inputs
 from model_packager.model import Model
 from model_packager.pack import PackResult, pack
 from model_packager.passes.kernel_scratch import ram_peak_bytes
-from model_packager.passes.plan_memory import plan_memory
+from model_packager.passes.lifetimes import FUSED
+from model_packager.passes.plan_memory import PlanOptions, plan_memory
 from tests.core_driver import (
     CoreCase,
     CoreResult,
@@ -174,7 +175,38 @@ def convolution_network(seed: int) -> Model:
     return builder.model
 
 
-@pytest.mark.parametrize("make", [convolution_network, random_network])
+def sum_network(seed: int) -> Model:
+    """Sums as TensorFlow Lite has them, one input counting half, and those behind a convolution; a mean."""
+    builder = NetworkBuilder(seed)
+    random = builder.random
+    image = builder.input((1, *(int(size) for size in random.integers(1, 8, 2)), int(random.integers(1, 11))))
+    for _ in range(2):
+        pair = [image, builder.conv(image, builder.shape(image)[3])]
+        image = builder.add(*(pair if random.integers(2) else pair[::-1]))
+        shifted = 1 + int(random.integers(2))
+        builder.model.operators[-1].attributes |= {
+            f"input{shifted}_multiplier": int(random.integers(1 << 30, (1 << 31) - 1)),
+            f"input{shifted}_shift": -int(random.integers(1, 5)),
+            "output_multiplier": int(random.integers(1 << 30, (1 << 31) - 1)),
+        }
+    builder.output(image)
+    builder.output(builder.global_pool(image))
+    return builder.model
+
+
+def fused_network(seed: int) -> Model:
+    """A pointwise convolution in a pair with a depthwise one of 3 x 3."""
+    builder = NetworkBuilder(seed)
+    random = builder.random
+    depth = int(random.choice([4, 8, 8, 8, 9]))
+    image = builder.input((1, *(int(size) for size in random.integers(1, 14, 2)), depth))
+    image = builder.conv(image, int(random.integers(1, 5)))
+    builder.output(builder.depthwise(image, 3, int(random.integers(1, 3))))
+    builder.model.operators[0].schedule = ScheduleKind.FUSED_DEPTHWISE
+    return builder.model
+
+
+@pytest.mark.parametrize("make", [convolution_network, random_network, sum_network, fused_network])
 def test_run_of_random_networks_in_every_layout_is_bit_identical_to_the_reference(
     make: Callable[[int], Model], run: Run
 ) -> None:
@@ -192,7 +224,9 @@ def test_run_of_random_networks_in_every_layout_is_bit_identical_to_the_referenc
                     continue
                 values[:, :: 2 + seed % 3] = 0
                 values[0, 0] = 1  # a matrix of zeros has no sparse stream
-        data = container.dump(plan_memory(model))
+        # A schedule that is there already is meant.
+        forced = {i: op.schedule for i, op in enumerate(model.operators) if op.schedule in FUSED}
+        data = container.dump(plan_memory(model, PlanOptions(force=forced)))
         inputs = random_inputs(model, 2, seed)
         inputs[0][1] = -128
         outputs = reference.run(model, inputs)

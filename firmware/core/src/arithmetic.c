@@ -2,6 +2,7 @@
 #include "fast.h"
 
 #include "check.h"
+#include "dot.h"
 #include "fused.h"
 #include "requantise.h"
 
@@ -18,8 +19,76 @@ static int8_t finish(int32_t value, int32_t zero_point, const int32_t *clamp) {
     return (int8_t)(thimble_clamp(value, clamp[0] - zero_point, clamp[1] - zero_point) + zero_point);
 }
 
+/* The sum of two int8 as TensorFlow Lite quantises it: steps of 1, a left shift of 20, the input with the larger scale
+ * (`y`) counts half, the other one (`x`) is shifted to the right. Offsets are what rounds and, of the output, the zero
+ * point, as they are before a shift. */
+typedef struct {
+    int32_t x_start, x_multiplier, x_offset, x_shift;
+    int32_t y_start;
+    int32_t multiplier, offset, shift;
+} usual_sum;
+
+/* offset + round(x * multiplier / 2^31), which is then shifted: halves go away from zero. `doubled` is 2 x. */
+static inline int32_t scale_doubled(int32_t doubled, int32_t multiplier, int32_t offset, int32_t shift) {
+#if THIMBLE_DSP
+    int32_t value = thimble_high_mul_add(doubled, multiplier, offset);
+#else
+    int32_t value = thimble_high_mul(doubled >> 1, multiplier) + offset;
+#endif
+    return (value + (doubled >> 31)) >> shift;
+}
+
+static int is_half(const int32_t *scaling) {
+    return scaling[0] == 1 << 30 && scaling[1] == 0;
+}
+
+static int is_narrow_shift(int32_t shift) {
+    return shift < 0 && shift >= -THIMBLE_NARROW_SHIFTS;
+}
+
+/* `x` and `y`: the inputs that take these parts. 0: the sum is not a usual one. */
+static int find_usual_sum(const thimble_operator *op, uint32_t x, usual_sum *sum) {
+    const int32_t *a = op->attributes;
+    const int32_t *x_scaling = a + THIMBLE_ADD_INPUT1_MULTIPLIER + 2 * x;
+    int32_t shift = a[THIMBLE_ADD_OUTPUT_SHIFT];
+    if (op->kind != THIMBLE_OPERATOR_ADD || a[THIMBLE_ADD_LEFT_SHIFT] != 20 ||
+        !is_half(a + THIMBLE_ADD_INPUT1_MULTIPLIER + 2 * (1 - x)) || !is_narrow_shift(x_scaling[1]) ||
+        !is_narrow_shift(shift) || a[THIMBLE_ADD_CLAMP_MIN] != -128 || a[THIMBLE_ADD_CLAMP_MAX] != 127) {
+        return 0;
+    }
+    sum->x_start = -a[THIMBLE_ADD_INPUT1_ZERO_POINT + x] * (1 << 21);
+    sum->x_multiplier = x_scaling[0];
+    sum->x_shift = -x_scaling[1];
+    sum->x_offset = 1 << (sum->x_shift - 1);
+    sum->y_start = -a[THIMBLE_ADD_INPUT1_ZERO_POINT + 1 - x] * (1 << 20);
+    sum->multiplier = a[THIMBLE_ADD_OUTPUT_MULTIPLIER];
+    sum->shift = -shift;
+    sum->offset = (1 + 2 * a[THIMBLE_ADD_OUTPUT_ZERO_POINT]) * (1 << (sum->shift - 1));
+    return 1;
+}
+
+static void add_usual(const usual_sum *sum, int8_t *out, const int8_t *x, const int8_t *y, uint32_t count) {
+    const usual_sum s = *sum;
+    for (const int8_t *end = x + count; x < end; x++, y++, out++) {
+        int32_t term = scale_doubled(s.x_start + *x * (1 << 21), s.x_multiplier, s.x_offset, s.x_shift);
+        int32_t doubled = s.y_start + *y * (1 << 20) + term * 2;
+        *out = (int8_t)thimble_saturate(scale_doubled(doubled, s.multiplier, s.offset, s.shift));
+    }
+}
+
 void thimble_add_elements(const thimble_operator *op, int8_t *out, int32_t out_step, const int8_t *x, int32_t x_step,
                           const int8_t *y, int32_t y_step, uint32_t count) {
+    usual_sum usual;
+    if (out_step == 1 && x_step == 1 && y_step == 1) {
+        if (find_usual_sum(op, 0, &usual)) {
+            add_usual(&usual, out, x, y, count);
+            return;
+        }
+        if (find_usual_sum(op, 1, &usual)) {
+            add_usual(&usual, out, y, x, count);
+            return;
+        }
+    }
     const int32_t *a = op->attributes;
     uint32_t sign = op->kind == THIMBLE_OPERATOR_SUB ? 0xFFFFFFFFu : 0; /* -t = (t ^ sign) - sign */
     for (uint32_t i = 0; i < count; i++, out += out_step, x += x_step, y += y_step) {

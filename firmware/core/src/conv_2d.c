@@ -35,16 +35,23 @@ int32_t thimble_conv_open(thimble_conv *conv, thimble_step_context *context, con
     return 0;
 }
 
-int32_t thimble_conv_next(thimble_conv *conv, int8_t *out) {
+int32_t thimble_conv_decode(thimble_conv *conv) {
     int32_t channel = (int32_t)conv->rows.channel;
-    int32_t error = thimble_rows_next(&conv->rows);
-    if (error < 0) {
-        return error;
-    }
     conv->window.x = conv->source + channel / conv->rows_per_group * conv->window.depth;
+    return thimble_rows_next(&conv->rows);
+}
+
+void thimble_conv_make(thimble_conv *conv, int8_t *out) {
     conv->window.out = out;
     thimble_convolve(&conv->rows, &conv->window);
-    return 0;
+}
+
+int32_t thimble_conv_next(thimble_conv *conv, int8_t *out) {
+    int32_t error = thimble_conv_decode(conv);
+    if (error >= 0) {
+        thimble_conv_make(conv, out);
+    }
+    return error;
 }
 
 static int32_t run(thimble_step_context *context) {

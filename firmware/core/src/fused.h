@@ -16,7 +16,13 @@ typedef struct {
 int32_t thimble_conv_open(thimble_conv *conv, thimble_step_context *context, const thimble_operator *op,
                           const thimble_tensor *x, const thimble_tensor *out, uint8_t **scratch);
 
-/* Decodes the next channel's row and computes the channel, with output (0, 0) at `out`. */
+/* Decodes the next channel's row. */
+int32_t thimble_conv_decode(thimble_conv *conv);
+
+/* Computes the channel, with output (0, 0) at `out`. */
+void thimble_conv_make(thimble_conv *conv, int8_t *out);
+
+/* Both. */
 int32_t thimble_conv_next(thimble_conv *conv, int8_t *out);
 
 typedef struct {

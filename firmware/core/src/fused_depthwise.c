@@ -2,6 +2,62 @@
  * behind it. */
 #include "fused.h"
 
+#if THIMBLE_PLANE_ASSEMBLY
+/* Makes the pixels of the row at hand, if it is a pointwise one of eight channels, as in the large images in front,
+ * where a loop of its own pays. */
+static int make_pixels(const thimble_conv *conv, const thimble_depthwise *depthwise) {
+    const thimble_window *window = &conv->window;
+    const thimble_output_stage *stage = &conv->rows.stage;
+    const int8_t *w = conv->rows.stream.row;
+    int is_pointwise = window->kernel_h == 1 && window->kernel_w == 1 && window->stride_h == 1 &&
+                       window->stride_w == 1 && window->pad_top == 0 && window->pad_left == 0;
+    if (!is_pointwise || window->pixel != 8 || window->depth != 8 || conv->rows.stream.positions ||
+        depthwise->step_x != 2 || window->y_stop <= 0 || window->out_w <= 0 || ((uintptr_t)conv->source & 3) != 0) {
+        return 0;
+    }
+    uint32_t start = conv->rows.bias - (uint32_t)window->zero_point * (uint32_t)thimble_sum(w, 8);
+    if (!thimble_is_for_assembly(stage, start)) {
+        return 0;
+    }
+    const thimble_pointwise_job job = {
+        2 * start,
+        {
+            thimble_weight_pair(w[0], w[2]), thimble_weight_pair(w[1], w[3]),
+            thimble_weight_pair(w[4], w[6]), thimble_weight_pair(w[5], w[7]),
+        },
+        stage->multiplier,
+        thimble_rounding(stage),
+        -stage->shift,
+        conv->source,
+        (thimble_pixel *)(void *)depthwise->image,
+        8 * window->out_w,
+        8 * (window->in_w - window->out_w),
+        depthwise->step_y - 2 * window->out_w,
+        window->y_stop,
+        window->out_w & 1,
+    };
+    thimble_run_pointwise_job(&job);
+    return 1;
+}
+#endif
+
+/* The next channel of the convolution, in the plane. */
+static int32_t next_plane(thimble_conv *conv, const thimble_depthwise *depthwise) {
+    int32_t error = thimble_conv_decode(conv);
+#if THIMBLE_PLANE_ASSEMBLY
+    if (error < 0 || (depthwise->is_3x3 && make_pixels(conv, depthwise))) {
+        return error;
+    }
+#endif
+    if (error >= 0) {
+        thimble_conv_make(conv, depthwise->image);
+        if (depthwise->is_3x3) {
+            thimble_depthwise_load(depthwise, depthwise->image, depthwise->step_x, depthwise->step_y);
+        }
+    }
+    return error;
+}
+
 int32_t thimble_run_fused_depthwise(thimble_step_context *context) {
     thimble_conv conv;
     thimble_depthwise depthwise;
@@ -21,11 +77,8 @@ int32_t thimble_run_fused_depthwise(thimble_step_context *context) {
     conv.window.out_step_y = depthwise.step_y;
     int8_t *out = (int8_t *)context->arena + context->out.offset;
     for (uint32_t channel = 0; channel < conv.rows.stream.rows && error >= 0; channel++) {
-        error = thimble_conv_next(&conv, depthwise.image);
+        error = next_plane(&conv, &depthwise);
         if (error >= 0) {
-            if (depthwise.is_3x3) {
-                thimble_depthwise_load(&depthwise, depthwise.image, depthwise.step_x, depthwise.step_y);
-            }
             error = thimble_depthwise_next(&depthwise, out + channel);
         }
     }

@@ -4,10 +4,6 @@
 
 #if THIMBLE_PLANE_ASSEMBLY
 
-static uint32_t pair(int32_t low, int32_t high) {
-    return ((uint32_t)low & 0xFFFF) | (uint32_t)high << 16;
-}
-
 void thimble_plane_open(thimble_plane *plane) {
     thimble_plane_job *job = &plane->job;
     int32_t windows = (plane->count + THIMBLE_PLANE_BLOCK - 1) / THIMBLE_PLANE_BLOCK * THIMBLE_PLANE_BLOCK;
@@ -24,21 +20,15 @@ void thimble_plane_open(thimble_plane *plane) {
     job->end = job->x + plane->lines * line_bytes;
 }
 
-/* Whether the machine code can do it: no intermediate leaves 32 bits, and the clamp is that to 8 bits. */
-static int is_for_job(const thimble_output_stage *stage, uint32_t start) {
-    return thimble_is_usual(stage) && stage->shift > -22 && start + (1u << 29) < 1u << 30 &&
-           stage->low + stage->zero_point == -128 && stage->high + stage->zero_point == 127;
-}
-
 static void run_job(thimble_plane_job *job, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
                     int8_t *out) {
     job->start = 2 * start;
-    job->w0[0] = pair(2 * w[0], 2 * w[1]), job->w0[1] = pair(2 * w[1], 2 * w[2]);
-    job->w1[0] = pair(2 * w[3], 2 * w[4]), job->w1[1] = pair(2 * w[4], 2 * w[5]);
-    job->w2[0] = pair(2 * w[6], 2 * w[7]), job->w2[1] = pair(2 * w[7], 2 * w[8]);
+    job->w0[0] = thimble_weight_pair(w[0], w[1]), job->w0[1] = thimble_weight_pair(w[1], w[2]);
+    job->w1[0] = thimble_weight_pair(w[3], w[4]), job->w1[1] = thimble_weight_pair(w[4], w[5]);
+    job->w2[0] = thimble_weight_pair(w[6], w[7]), job->w2[1] = thimble_weight_pair(w[7], w[8]);
     job->multiplier = stage->multiplier;
     job->shift = -stage->shift;
-    job->rounding = (1 + 2 * stage->zero_point) * (1 << (job->shift - 1));
+    job->rounding = thimble_rounding(stage);
     job->out = out;
     thimble_run_plane_job(job);
 }
@@ -105,7 +95,7 @@ void thimble_plane_convolve(thimble_plane *plane, const int8_t *row, int32_t w_s
     }
     uint32_t start = bias - (uint32_t)(zero_point + THIMBLE_PIXEL_BIAS) * (uint32_t)sum;
 #if THIMBLE_PLANE_ASSEMBLY
-    if (is_for_job(stage, start)) {
+    if (thimble_is_for_assembly(stage, start)) {
         run_job(&plane->job, w, start, stage, out);
         return;
     }

@@ -9,6 +9,9 @@
 
 #if THIMBLE_PLANE_ASSEMBLY
 
+/* Aligned, since ADR counts from whole words. */
+#define MACHINE_CODE __attribute__((naked, aligned(4)))
+
 /* r0 to r5: sums. r10, r11: weights of a line. lr: pixels. r12: the way to the next line. */
 #define FIRST_1(start)                                                                                                 \
     "ldm lr, {r6-r9}\n\t"                                                                                              \
@@ -49,7 +52,7 @@
     "ssat " sum ", #8, " sum "\n\t"                                                                                    \
     "strb.w " sum ", [" place "]\n\t"
 
-__attribute__((naked)) void thimble_run_plane_job(__attribute__((unused)) const thimble_plane_job *job) {
+MACHINE_CODE void thimble_run_plane_job(__attribute__((unused)) const thimble_plane_job *job) {
     __asm__(".syntax unified\n\t"
             "push {r4-r11, lr}\n\t"
             "sub sp, #84\n\t"
@@ -115,7 +118,53 @@ __attribute__((naked)) void thimble_run_plane_job(__attribute__((unused)) const 
             "ldr.w pc, [sp, #76]\n\t");
 }
 
-__attribute__((naked)) void thimble_load_plane_lines(__attribute__((unused)) thimble_pixel *to,
+#define PIXEL_OF_EIGHT                                                                                                 \
+    "ldrd r0, r1, [r11], #8\n\t"                                                                                       \
+    "sxtb16 r2, r0\n\t"                                                                                                \
+    "smlad r2, r2, r4, r3\n\t"                                                                                         \
+    "sxtb16 r0, r0, ror #8\n\t"                                                                                        \
+    "smlad r2, r0, r5, r2\n\t"                                                                                         \
+    "sxtb16 r0, r1\n\t"                                                                                                \
+    "smlad r2, r0, r6, r2\n\t"                                                                                         \
+    "sxtb16 r1, r1, ror #8\n\t"                                                                                        \
+    "smlad r2, r1, r7, r2\n\t"                                                                                         \
+    "add r0, r9, r2, asr #31\n\t"                                                                                      \
+    "smmlar r2, r2, r8, r0\n\t"                                                                                        \
+    "asr r2, r2, r10\n\t"                                                                                              \
+    "ssat r2, #8, r2\n\t"                                                                                              \
+    "strh r2, [r12], #2\n\t"
+
+MACHINE_CODE void thimble_run_pointwise_job(__attribute__((unused)) const thimble_pointwise_job *job) {
+    __asm__(".syntax unified\n\t"
+            "push {r4-r11, lr}\n\t"
+            "add r1, r0, #40\n\t"
+            "ldm r1, {r4-r8}\n\t"
+            "adr.w r1, 1f\n\t"
+            "cmp r8, #0\n\t"
+            "it ne\n\t"
+            "adrne.w r1, 2f\n\t"
+            "orr r8, r1, #1\n\t"
+            "push {r4-r8}\n\t"
+            "ldm r0, {r3-r12}\n\t"
+            "3:\n\t" /* a line */
+            "ldr lr, [sp]\n\t"
+            "add lr, lr, r11\n\t"
+            "ldr pc, [sp, #16]\n\t"
+            "1:\n\t" PIXEL_OF_EIGHT "2:\n\t" PIXEL_OF_EIGHT
+            "cmp r11, lr\n\t"
+            "bne 1b\n\t"
+            "ldrd r0, r1, [sp, #4]\n\t"
+            "add r11, r11, r0\n\t"
+            "add r12, r12, r1\n\t"
+            "ldr r0, [sp, #12]\n\t"
+            "subs r0, r0, #1\n\t"
+            "str r0, [sp, #12]\n\t"
+            "bne 3b\n\t"
+            "add sp, #20\n\t"
+            "pop {r4-r11, pc}\n\t");
+}
+
+MACHINE_CODE void thimble_load_plane_lines(__attribute__((unused)) thimble_pixel *to,
                                                      __attribute__((unused)) const int8_t *x,
                                                      __attribute__((unused)) const thimble_plane_lines *lines) {
     __asm__(".syntax unified\n\t"
