@@ -1,6 +1,4 @@
 /* ADD, SUB, MUL, MAXIMUM and MINIMUM with broadcasting: an axis of size 1 has a step of 0. */
-#include "fast.h"
-
 #include "check.h"
 #include "dot.h"
 #include "fused.h"
