@@ -52,9 +52,9 @@ demo: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bars.py --measure
 
-# Needs arm-none-eabi-gcc and qemu-system-arm.
+# Needs arm-none-eabi-gcc and qemu-system-arm. WRITE=firmware/core/MEASURED.md keeps the tables.
 bench-core: $(STAMP)
-	$(BIN)/python benchmarks/core_counts.py
+	$(BIN)/python benchmarks/core_counts.py $(if $(WRITE),--write $(WRITE))
 
 wheel: $(STAMP)
 	rm -rf dist

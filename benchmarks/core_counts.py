@@ -1,18 +1,19 @@
-"""What the C core costs on Cortex-M: instructions of one inference, memory, stack and code size, as a table.
+"""What the C core costs on Cortex-M: code, stack, memory and instructions of one inference, as tables.
 
-Each network is packed losslessly for both objectives, linked with the core into an image for QEMU
-(firmware/core/qemu), run once on the inputs of its golden test, whose checksum must come out, and counted
-with `-icount shift=0`: SysTick moves every 40 instructions. A loop of 2000 instructions is counted first, to
-check the counter. FAST sources are compiled with -O2, the rest with -Os. M0 code runs on QEMU's Cortex-M3,
-because QEMU's only machine with an M0 has 16 KB of RAM.
+Each network is linked with the core into an image for QEMU (firmware/core/qemu), run once on the inputs of
+its golden test, whose checksum must come out, and counted with `-icount shift=0`: SysTick moves every 40
+instructions. A loop of 2000 instructions is counted first, to check the counter.
 
-    python benchmarks/core_counts.py                       all networks on M0, M3, M4 and M7
+    python benchmarks/core_counts.py                       all networks on M0, M3, M4 and M7, all tables
     python benchmarks/core_counts.py --core m4 --steps     also each operator, with instructions per MAC
     python benchmarks/core_counts.py --core m4 --network kws --objective speed --steps
+    python benchmarks/core_counts.py --write firmware/core/MEASURED.md
 
-Needs arm-none-eabi-gcc with newlib and qemu-system-arm (Debian: gcc-arm-none-eabi libnewlib-arm-none-eabi
-qemu-system-arm), and the data folder: $THIMBLE_DATA, or shared/data beside the repository. With all CPUs it
-also prints the `bar NAME FIGURE` lines of the issue about the core.
+Networks: those of MLPerf Tiny, packed losslessly for both objectives; the digit classifier of examples/digits
+as it is shipped; LeNet-300-100, pruned and shared (benchmarks/lenet300.py). Needs arm-none-eabi-gcc with
+newlib and qemu-system-arm (Debian: gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm), and the data
+folder: $THIMBLE_DATA, or shared/data beside the repository. With all networks on all CPUs it also prints the
+`bar NAME FIGURE` lines of the issue about the core.
 """
 
 from __future__ import annotations
@@ -20,111 +21,126 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")  # before NumPy is imported
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.networks import NETWORKS, source_of
+from benchmarks.bars import head_commit
+from benchmarks.core_build import (
+    CORE,
+    CPUS,
+    FLAGS,
+    LINK,
+    Linked,
+    build_objects,
+    link_all,
+    link_model,
+    run_tool,
+)
+from benchmarks.core_stack import ENTRIES, Deepest, deepest, library_bytes, read_graph
+from benchmarks.lenet300 import packed_lenet300
+from benchmarks.networks import NETWORKS, data_folder, source_of
 from benchmarks.ram import TFLM_ARENA_BYTES
+from host_tools.atomic_file import replacing
 from model_packager import container
 from model_packager.pack import OBJECTIVES, pack
+from model_packager.passes.kernel_scratch import kernel_scratch_bytes, operator_stream_scratch_bytes
 
-CORE = Path(__file__).resolve().parent.parent / "firmware" / "core"
-CPUS = {
-    "m0": ("mps2-an385", ["-mcpu=cortex-m0"]),
-    "m3": ("mps2-an385", ["-mcpu=cortex-m3"]),
-    "m4": ("mps2-an386", ["-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]),
-    "m7": ("mps2-an500", ["-mcpu=cortex-m7"]),
-}
-FAST = (CORE / "fast.mk").read_text(encoding="utf-8").partition(":=")[2].split()
-FLAGS = ["-std=gnu99", "-mthumb", "-ffunction-sections", "-fdata-sections", f"-I{CORE / 'include'}"]
-LINK = ["-nostartfiles", "-specs=nano.specs", "-specs=nosys.specs", "-Wl,--gc-sections"]
+DIGITS = CORE.parents[1] / "examples" / "digits" / "digits_int8.thimble"
+SUBJECTS = [(network.name, objective) for network in NETWORKS for objective in OBJECTIVES]
+SUBJECTS += [("digits", "size"), ("lenet300", "size")]
+# Networks whose own build is linked: name of the bar -> (network, objective).
+ALONE = {"core_text_kws": ("kws", "speed"), "core_text_lenet300": ("lenet300", "size")}
 
 
 @dataclass(frozen=True)
 class Count:
-    """Instructions of one inference, and bytes. ``steps``: (first operator, how many, instructions)."""
+    """Instructions and bytes of a network on a CPU. ``steps``: (first operator, how many, instructions)."""
 
     instructions: int
     memory_bytes: int
     arena_bytes: int
     stack_bytes: int
     load_instructions: int
+    load_stack_bytes: int
     steps: list[tuple[int, int, int]]
 
 
-# By (core, network, objective).
-Counts = dict[tuple[str, str, str], Count]
+@dataclass(frozen=True)
+class Core:
+    """One CPU: counts by (network, objective), linked code by build, and the deepest stack by entry."""
+
+    counts: dict[tuple[str, str], Count]
+    linked: dict[str, Linked]
+    stack: dict[str, Deepest]
+    library_stack_bytes: int
 
 
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command[:1])} failed: {done.stdout}{done.stderr}")
-    # Semihosting writes to the standard error of QEMU.
-    return done.stdout + done.stderr
+@cache
+def file_of(network: str, objective: str) -> bytes:
+    """A packed network."""
+    if network == "digits":
+        return DIGITS.read_bytes()
+    if network == "lenet300":
+        return packed_lenet300(data_folder(), objective).data
+    (source,) = [source_of(known) for known in NETWORKS if known.name == network]
+    return pack(source, objective).data
 
 
-def build_objects(core: str, folder: Path) -> list[Path]:
-    """The core's objects for a CPU."""
-    objects = []
-    for source in sorted((CORE / "src").glob("*.c")):
-        objects.append(folder / f"{core}_{source.stem}.o")
-        level = "-O2" if source.stem in FAST else "-Os"
-        flags = [*FLAGS, *CPUS[core][1], level]
-        _run(["arm-none-eabi-gcc", *flags, "-c", str(source), "-o", str(objects[-1])])
-    return objects
-
-
-def text_bytes(objects: list[Path]) -> int:
-    """Code and constants of all objects together."""
-    lines = _run(["arm-none-eabi-size", "-t", *map(str, objects)]).splitlines()
-    return int(lines[-1].split()[0])
-
-
-def count(core: str, objects: list[Path], model: Path, folder: Path) -> Count:
+def count(core: str, objects: list[Path], data: bytes, folder: Path) -> Count:
     """Link an image around a model and run it."""
     machine, cpu = CPUS[core]
-    image = folder / "image.elf"
+    image, model = folder / "image.elf", folder / "model.thimble"
+    model.write_bytes(data)
     linker = ["-T", str(CORE / "qemu" / "mps2.ld"), "-o", str(image)]
     main = [f'-DMODEL="{model}"', str(CORE / "qemu" / "count.c")]
-    _run(["arm-none-eabi-gcc", *FLAGS, *cpu, "-Os", *LINK, *main, *map(str, objects), *linker])
+    run_tool(["arm-none-eabi-gcc", *FLAGS, *cpu, "-Os", *LINK, *main, *map(str, objects), *linker])
     semihosting = ["-semihosting-config", "enable=on,target=native"]
     quiet = ["-nographic", "-monitor", "none", "-serial", "none"]
     command = ["qemu-system-arm", "-M", machine, *quiet, "-icount", "shift=0", *semihosting]
-    words = [line.split() for line in _run([*command, "-kernel", str(image)]).splitlines()]
+    words = [line.split() for line in run_tool([*command, "-kernel", str(image)]).splitlines()]
     known = ("golden", "loop-of-2000")
     lines = {line[0]: [int(word) for word in line[1:]] for line in words if line[0] in known}
     steps = [(int(line[1]), int(line[3]), int(line[2])) for line in words if line[0] == "step"]
     if "golden" not in lines or abs(lines["loop-of-2000"][0] - 2000) > 80:
-        raise SystemExit(f"{model.name} on {core}: wrong outputs, or a counter that does not count: {words}")
-    return Count(*lines["golden"][:5], steps)
+        raise SystemExit(f"wrong outputs on {core}, or a counter that does not count: {words}")
+    return Count(*lines["golden"], steps)
 
 
-def print_bars(counts: Counts, folder: Path, text: dict[str, int]) -> None:
-    """The bars of the C core."""
-    for network in NETWORKS:
-        name = network.name
-        fast, small = counts["m4", name, "speed"], counts["m4", name, "size"]
-        ram_bytes = fast.memory_bytes + fast.stack_bytes
-        print(f"bar core_m4_{name} {fast.instructions / 1e6:.3f}")
-        print(f"bar core_ram_{name} {ram_bytes / TFLM_ARENA_BYTES[name]:.3f}")
-        if name != "ad":  # whose size file has a bar per weight, and M0 none
-            print(f"bar core_m0_{name} {counts['m0', name, 'speed'].instructions / 1e6:.3f}")
-            print(f"bar core_size_ratio_{name} {small.instructions / fast.instructions:.3f}")
-    print(f"bar core_speed_bytes_vww {(folder / 'vww_speed.thimble').stat().st_size}")
-    weights = sum(
-        operator.weights.values.size
-        for operator in container.load((folder / "ad_size.thimble").read_bytes()).operators
-        if operator.weights is not None
+def scratch_bytes(data: bytes) -> int:
+    """The most that one operator's decoder and kernel take of the memory."""
+    model = container.load(data)
+    return max(
+        operator_stream_scratch_bytes(model, index) + kernel_scratch_bytes(model, index, "c")
+        for index in range(len(model.operators))
     )
-    print(f"bar core_ad_size_per_weight {counts['m4', 'ad', 'size'].instructions / weights:.1f}")
-    print(f"bar core_text_m4 {text['m4']}")
+
+
+def table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a Markdown table, the first column to the left."""
+    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def row_of(core: str, subject: tuple[str, str], found: Count) -> list[str]:
+    data = file_of(*subject)
+    return [
+        core, *subject, f"{len(data):,}", f"{found.instructions / 1e6:.3f}", f"{found.memory_bytes:,}",
+        f"{found.arena_bytes:,}", f"{scratch_bytes(data):,}", f"{found.stack_bytes:,}",
+        f"{found.load_instructions / 1e6:.2f}", f"{found.load_stack_bytes:,}",
+    ]  # fmt: skip
+
+
+COUNT_HEADS = [
+    "core", "network", "objective", "file", "run, M", "memory", "arena", "scratch", "run stack", "load, M",
+    "load stack",
+]  # fmt: skip
 
 
 def print_steps(data: bytes, steps: list[tuple[int, int, int]]) -> None:
@@ -142,50 +158,144 @@ def print_steps(data: bytes, steps: list[tuple[int, int, int]]) -> None:
         print(f"{head} {instructions:>11,} {per_mac:<29}  {encodings}".rstrip())
 
 
-def measure(core: str, folder: Path, arguments: argparse.Namespace, counts: Counts) -> int:
-    """Prints the rows of one CPU and adds to `counts`; returns the bytes of all code and constants."""
-    objects = build_objects(core, folder)
+def measure(core: str, subjects: list[tuple[str, str]], with_steps: bool) -> Core:
+    """Everything about one CPU; prints the rows of its networks as they come."""
+    counts, linked = {}, {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        objects = build_objects(core, folder)
+        for subject in subjects:
+            data = file_of(*subject)
+            counts[subject] = count(core, objects, data, folder)
+            print(f"| {' | '.join(row_of(core, subject, counts[subject]))} |", flush=True)
+            if with_steps:
+                print_steps(data, counts[subject].steps)
+        linked["everything"] = link_all(core, objects, folder)
+        library = library_bytes(folder / "linked.elf")
+        graph = read_graph(objects)
+        for subject in ALONE.values():
+            if subject in subjects:
+                linked[subject[0]] = link_model(core, file_of(*subject), folder)
+    stack = {entry: deepest(graph, function) for entry, function in ENTRIES.items()}
+    return Core(counts, linked, stack, library)
+
+
+def without_sha256(linked: Linked) -> int:
+    """Bytes of the core as the bars count it: no cryptography."""
+    return linked.core_bytes - linked.objects.get("sha256", 0)
+
+
+def code_tables(cores: dict[str, Core]) -> list[str]:
+    """Bytes linked of each source and build."""
+    lines = []
+    builds = list(next(iter(cores.values())).linked)
+    for title, figure in (
+        ("without SHA-256", without_sha256),
+        ("with the SHA-256 that `everything` has", lambda linked: linked.core_bytes),
+        (
+            "besides, of the C library and the compiler's (memcpy, division)",
+            lambda linked: linked.library_bytes,
+        ),
+    ):
+        lines += ["", f"Linked, code and constants in bytes, {title}:", ""]
+        rows = [
+            [core, *(f"{figure(found.linked[build]):,}" for build in builds)] for core, found in cores.items()
+        ]
+        lines += table(
+            ["core", *(build if build == "everything" else f"{build} alone" for build in builds)], rows
+        )
+    for build in builds:
+        lines += ["", f"By source, {build}:", ""]
+        names = sorted({name for found in cores.values() for name in found.linked[build].objects})
+        rows = [
+            [name, *(f"{f.linked[build].objects.get(name, 0):,}" for f in cores.values())] for name in names
+        ]
+        lines += table(["source", *cores], rows)
+    return lines
+
+
+def stack_lines(cores: dict[str, Core]) -> list[str]:
+    """The deepest path of each entry: by the call graph, in which nothing reaches itself."""
+    rows = []
+    for core, found in cores.items():
+        for entry, worst in found.stack.items():
+            path = " > ".join(name.partition(":")[2] for name in worst.path)
+            rows.append([core, entry, f"{worst.stack_bytes + found.library_stack_bytes:,}", path])
+    heads = table(["core", "entry", "bytes", "path"], rows)
+    text = "The most stack of any model: frames of all functions over the call graph, which has no circle."
+    return ["", text, "", *heads]
+
+
+def bar_lines(cores: dict[str, Core]) -> Iterator[str]:
+    """The bars of the C core."""
+    m0, m4 = cores["m0"].counts, cores["m4"].counts
     for network in NETWORKS:
-        if arguments.network not in (None, network.name):
-            continue
-        for objective in OBJECTIVES if arguments.objective is None else (arguments.objective,):
-            model = folder / f"{network.name}_{objective}.thimble"
-            if not model.exists():
-                model.write_bytes(pack(source_of(network), objective).data)
-            found = counts[core, network.name, objective] = count(core, objects, model, folder)
-            cells = (
-                core, network.name, objective, f"{model.stat().st_size:,}", f"{found.instructions / 1e6:.3f}",
-                f"{found.memory_bytes:,}", f"{found.arena_bytes:,}", f"{found.stack_bytes:,}",
-                f"{found.load_instructions / 1e6:.2f}",
-            )  # fmt: skip
-            print(f"| {' | '.join(cells)} |", flush=True)
-            if arguments.steps:
-                print_steps(model.read_bytes(), found.steps)
-    return text_bytes(objects)
+        name = network.name
+        fast, small = m4[name, "speed"], m4[name, "size"]
+        ram_bytes = fast.memory_bytes + fast.stack_bytes
+        yield f"bar core_m4_{name} {fast.instructions / 1e6:.3f}"
+        yield f"bar core_ram_{name} {ram_bytes / TFLM_ARENA_BYTES[name]:.3f}"
+        if name != "ad":  # whose size file has a bar per weight, and M0 none
+            yield f"bar core_m0_{name} {m0[name, 'speed'].instructions / 1e6:.3f}"
+            yield f"bar core_size_ratio_{name} {small.instructions / fast.instructions:.3f}"
+    yield f"bar core_speed_bytes_vww {len(file_of('vww', 'speed'))}"
+    operators = container.load(file_of("ad", "size")).operators
+    weights = sum(operator.weights.values.size for operator in operators if operator.weights is not None)
+    yield f"bar core_ad_size_per_weight {m4['ad', 'size'].instructions / weights:.1f}"
+    yield f"bar core_text_m4 {without_sha256(cores['m4'].linked['everything'])}"
+    for bar, (network_name, _) in ALONE.items():
+        yield f"bar {bar} {without_sha256(cores['m4'].linked[network_name])}"
+
+
+def document(cores: dict[str, Core]) -> str:
+    """All tables as a Markdown file."""
+    gcc = run_tool(["arm-none-eabi-gcc", "-dumpfullversion"]).strip()
+    qemu = run_tool(["qemu-system-arm", "--version"]).split()[3]
+    rows = [
+        row_of(core, subject, found) for core, one in cores.items() for subject, found in one.counts.items()
+    ]
+    return "\n".join(
+        [
+            "# The C core, measured",
+            "",
+            f"Measured on commit {head_commit()} with arm-none-eabi-gcc {gcc} and QEMU {qemu}; written by",
+            "`make bench-core WRITE=firmware/core/MEASURED.md`; benchmarks/core_counts.py says how. `M` is",
+            "million instructions, everything else bytes. `memory` is what thimble_run needs: arena and",
+            "scratch in one block, where scratch may lie over tensors that are not alive. `load` is",
+            "thimble_load, SHA-256 included. M0 code runs on QEMU's Cortex-M3.",
+            "",
+            *table(COUNT_HEADS, rows),
+            *stack_lines(cores),
+            *code_tables(cores),
+            "",
+        ]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--core", choices=CPUS, action="append", help="default: all")
-    parser.add_argument("--network", choices=[network.name for network in NETWORKS], help="default: all")
+    parser.add_argument("--network", choices=dict(SUBJECTS), help="default: all")
     parser.add_argument("--objective", choices=OBJECTIVES, help="default: both")
     parser.add_argument("--steps", action="store_true", help="print each step: instructions, MACs")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="write all tables to a Markdown file")
     arguments = parser.parse_args()
     for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
         if shutil.which(tool) is None:
             raise SystemExit(f"{tool} is not installed (see --help)")
-    print("| core | network | objective | file | instructions, M | memory | arena | stack | load, M |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    counts: Counts = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sizes = {core: measure(core, folder, arguments, counts) for core in arguments.core or CPUS}
-        for core, size in sizes.items():
-            print(
-                f"bytes of code and constants, every operator and decoder, SHA-256 included, {core}: {size:,}"
-            )
-        if sizes.keys() == CPUS.keys() and not arguments.network and not arguments.objective:
-            print_bars(counts, folder, sizes)
+    subjects = [
+        (network, objective)
+        for network, objective in SUBJECTS
+        if arguments.network in (None, network) and arguments.objective in (None, objective)
+    ]
+    print("\n".join(table(COUNT_HEADS, [])))
+    cores = {core: measure(core, subjects, arguments.steps) for core in arguments.core or CPUS}
+    print("\n".join([*stack_lines(cores), *code_tables(cores)]))
+    if arguments.write:
+        with replacing(arguments.write) as file:
+            file.write(document(cores).encode())
+    if cores.keys() == CPUS.keys() and subjects == SUBJECTS:
+        print("\n".join(bar_lines(cores)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.core_counts import CPUS, FLAGS, build_objects
+from benchmarks.core_build import CPUS, FLAGS, build_objects
 from model_packager.encoders import Stream
 from model_packager.format_table import CONSTANT_FIELDS, ConstantKind, ErrorCode
 

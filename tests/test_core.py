@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.core_counts import CPUS
+from benchmarks.core_build import CPUS
 from model_packager import container, reference
 from model_packager.encoders import Encoding, Stream, StreamDescriptor, stream_scratch_bytes
 from model_packager.format_table import HEADER, Coder, Feature, Layout, ScheduleKind, ValueMap, struct_format

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.core_counts import CPUS, build_objects
+from benchmarks.core_build import CPUS, build_objects
 from tests.core_driver import CORE, WARNINGS
 
 SOURCES = sorted((CORE / "src").glob("*.c"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.core_counts import CORE, CPUS
+from benchmarks.core_build import CORE, CPUS
 from benchmarks.lenet300 import packed_lenet300
 from host_tools import cli
 from host_tools.c_array import c_identifier, export
