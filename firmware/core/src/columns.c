@@ -408,7 +408,7 @@ static void make_channels(const thimble_columns *columns, int8_t *out, int32_t s
                 : [w] "l"(w + length), [start] "h"(PAIR_START)                                                         \
                 : "r0", "r1", "cc", "memory");                                                                         \
     } while (0)
-#elif defined(__thumb2__) && defined(__OPTIMIZE__)
+#elif defined(__thumb2__) && defined(__OPTIMIZE__) && !defined(__clang__)
 #define LOAD_WEIGHTS                                                                                                   \
     "ldrsb %[w0], [%[w]], #1\n\t"                                                                                     \
     "ldrsb %[w1], [%[w]], #1\n\t"

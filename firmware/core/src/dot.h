@@ -19,8 +19,8 @@
 #endif
 #endif
 
-/* Without optimisation a compiler has no registers to spare. */
-#if THIMBLE_DSP && !defined(THIMBLE_DSP_EMULATED) && defined(__OPTIMIZE__)
+/* Without optimisation a compiler has no registers to spare, and clang keeps one or two for itself always. */
+#if THIMBLE_DSP && !defined(THIMBLE_DSP_EMULATED) && defined(__OPTIMIZE__) && !defined(__clang__)
 #define THIMBLE_USES_ASSEMBLY 1
 #else
 #define THIMBLE_USES_ASSEMBLY 0

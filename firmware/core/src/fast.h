@@ -4,8 +4,9 @@
 #ifndef THIMBLE_FAST_H
 #define THIMBLE_FAST_H
 
-/* A compiler that was told -Os keeps off the high registers of a Cortex-M0, which inline assembly then cannot have. */
-#if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__)
+/* A compiler that was told -Os keeps off the high registers of a Cortex-M0, which inline assembly then cannot have; clang
+ * does always. */
+#if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && !defined(__clang__)
 #define THIMBLE_HAS_HIGH_REGISTERS 1
 #else
 #define THIMBLE_HAS_HIGH_REGISTERS 0
