@@ -8,7 +8,7 @@ STAMP := $(VENV)/.setup-stamp
 EXTRAS := dev,judge,onnx,demo
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup test test-train check-generated lint demo bench bench-core wheel lock clean
+.PHONY: setup test test-train check-generated lint demo bench bench-core firmware wheel lock clean
 
 setup: $(STAMP)
 
@@ -55,6 +55,10 @@ bench: $(STAMP)
 # Needs arm-none-eabi-gcc and qemu-system-arm. WRITE=firmware/core/MEASURED.md keeps the tables.
 bench-core: $(STAMP)
 	$(BIN)/python benchmarks/core_counts.py $(if $(WRITE),--write $(WRITE))
+
+# The C firmware of every board that has one, into build/firmware. TOOLCHAIN: gcc or zig; by default what is there.
+firmware: $(STAMP)
+	$(BIN)/python -m host_tools.firmware_image $(if $(TOOLCHAIN),--toolchain $(TOOLCHAIN))
 
 wheel: $(STAMP)
 	rm -rf dist

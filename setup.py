@@ -2,8 +2,8 @@
 as an extension.
 
 The folders keep the names of the data path (firmware/, boards/), which must not become top-level packages of
-an installation, so each is mapped: firmware/thimble is installed as `thimble`, the C core and the board files
-as data folders below `host_tools.data`. Everything else about the project is in pyproject.toml.
+an installation, so each is mapped: firmware/thimble is installed as `thimble`, the C sources and the board
+files as data folders below `host_tools.data`. Everything else about the project is in pyproject.toml.
 """
 
 import os
@@ -19,6 +19,8 @@ from host_tools.native_extension import COMPILE, builder, include_folders, sourc
 DATA_FOLDERS = {
     "host_tools.data.boards": ("boards", ["*.toml", "*.md"]),
     "host_tools.data.core": ("firmware/core", ["**/*.h", "**/*.c", "**/*.mk", "**/*.md"]),
+    "host_tools.data.platform": ("firmware/platform", ["**/*.h", "**/*.c", "**/*.ld"]),
+    "host_tools.data.server": ("firmware/server", ["**/*.h", "**/*.c", "**/*.md"]),
 }
 
 

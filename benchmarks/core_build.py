@@ -15,7 +15,8 @@ from pathlib import Path
 from benchmarks.core_stack import CALLGRAPH_FLAGS
 from host_tools.c_array import export, write_files
 
-CORE = Path(__file__).resolve().parent.parent / "firmware" / "core"
+FIRMWARE = Path(__file__).resolve().parent.parent / "firmware"
+CORE, PLATFORM = FIRMWARE / "core", FIRMWARE / "platform"
 # QEMU's machine, and what the compiler is told. M0 code runs on a Cortex-M3: QEMU's one machine with an M0
 # has 16 KB of RAM.
 CPUS = {
@@ -27,6 +28,9 @@ CPUS = {
 FAST = (CORE / "fast.mk").read_text(encoding="utf-8").partition(":=")[2].split()
 FLAGS = ["-std=gnu99", "-mthumb", "-ffunction-sections", "-fdata-sections", f"-I{CORE / 'include'}"]
 LINK = ["-nostartfiles", "-specs=nano.specs", "-specs=nosys.specs", "-Wl,--gc-sections"]
+# Of the machines above: the linker script, and start-up code.
+MPS2_SCRIPT = [f"-L{PLATFORM / 'cortex_m'}", "-T", str(PLATFORM / "mps2" / "mps2.ld")]
+START_UP = [f"-I{PLATFORM / 'cortex_m'}", str(PLATFORM / "cortex_m" / "startup.c")]
 # A program that calls what a firmware calls. Model and memory are somewhere else.
 CALLER = """
 #include "thimble_registry.h"

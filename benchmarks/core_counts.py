@@ -37,6 +37,8 @@ from benchmarks.core_build import (
     CPUS,
     FLAGS,
     LINK,
+    MPS2_SCRIPT,
+    START_UP,
     Linked,
     build_objects,
     link_all,
@@ -98,8 +100,8 @@ def count(core: str, objects: list[Path], data: bytes, folder: Path) -> Count:
     machine, cpu = CPUS[core]
     image, model = folder / "image.elf", folder / "model.thimble"
     model.write_bytes(data)
-    linker = ["-T", str(CORE / "qemu" / "mps2.ld"), "-o", str(image)]
-    main = [f'-DMODEL="{model}"', str(CORE / "qemu" / "count.c")]
+    linker = [*MPS2_SCRIPT, "-o", str(image)]
+    main = [f'-DMODEL="{model}"', str(CORE / "qemu" / "count.c"), *START_UP]
     run_tool(["arm-none-eabi-gcc", *FLAGS, *cpu, "-Os", *LINK, *main, *map(str, objects), *linker])
     semihosting = ["-semihosting-config", "enable=on,target=native"]
     quiet = ["-nographic", "-monitor", "none", "-serial", "none"]

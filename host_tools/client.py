@@ -72,8 +72,8 @@ class Info:
 class Deployment:
     """What `Client.deploy` did.
 
-    `sent_bytes` and `seconds` are those of the transfer, `load_us` the device's time to verify and load the
-    file; `skipped` says that the device ran it already.
+    `sent_bytes` and `seconds` are those of the transfer, `load_us` the device's time (in `Client.time_unit`)
+    to verify and load the file; `skipped` says that the device ran it already.
     """
 
     sent_bytes: int
@@ -272,7 +272,7 @@ class Client:
         return _next_offset(self.request(Message.DATA, pack(table.DATA_REQUEST, offset=offset) + chunk))
 
     def commit(self) -> int:
-        """Have the device verify, load and take the file; microseconds that it took."""
+        """Have the device verify, load and take the file; the time (in `time_unit`) that it took."""
         reply = self.request(Message.COMMIT, pack(table.COMMIT_REQUEST), LOAD_WAIT_S)
         return _parsed(table.COMMIT_REPLY, reply)[0]["load_us"]
 
@@ -323,7 +323,7 @@ class Client:
             offset = _advanced(offset, _next_offset(reply))
 
     def run(self) -> int:
-        """One inference on the inputs that were set; microseconds by the device's clock."""
+        """One inference on the inputs that were set; its time (in `time_unit`) by the device's clock."""
         reply = self.request(Message.RUN, pack(table.RUN_REQUEST), RUN_WAIT_S)
         return _parsed(table.RUN_REPLY, reply)[0]["run_us"]
 
@@ -341,19 +341,34 @@ class Client:
                 size = numbers["output_bytes"]
                 raise DeviceError(f"output {index} ends after {len(output)} of {size} bytes")
 
-    def infer(self, inputs: Sequence[bytes]) -> tuple[list[bytes], int]:
-        """One inference: all inputs in, all outputs and the microseconds it took out."""
+    @property
+    def time_unit(self) -> str:
+        """What the device's clock counts: "us", or "instructions" in an emulator."""
+        return "instructions" if self.hello.capabilities & table.Capability.INSTRUCTIONS else "us"
+
+    def _set_inputs(self, inputs: Sequence[bytes]) -> None:
         for index, data in enumerate(inputs):
             self.set_input(index, data)
+
+    def infer(self, inputs: Sequence[bytes]) -> tuple[list[bytes], int]:
+        """One inference: all inputs in, all outputs and the time it took (in `time_unit`) out."""
+        self._set_inputs(inputs)
         run_us = self.run()
         return [self.get_output(index) for index in range(len(self.info().output_bytes))], run_us
 
-    def bench(self, runs: int, progress: Progress | None = None) -> list[int]:
-        """Microseconds of each of `runs` inferences by the device's clock, on whatever its inputs hold."""
+    def bench(
+        self, runs: int, progress: Progress | None = None, inputs: Sequence[bytes] | None = None
+    ) -> list[int]:
+        """The time (in `time_unit`) of each of `runs` inferences by the device's clock.
+
+        Args:
+            inputs: set before each run; without them a run takes whatever its inputs hold.
+        """
         times: list[int] = []
         batch = 1
         while len(times) < runs:
-            count = min(batch, runs - len(times), self.hello.max_payload // 4)
+            count = 1 if inputs else min(batch, runs - len(times), self.hello.max_payload // 4)
+            self._set_inputs(inputs or ())
             reply = self.request(Message.BENCH, pack(table.BENCH_REQUEST, runs=count), RUN_WAIT_S)
             if len(reply) != 4 * count:
                 raise DeviceError(f"BENCH gave {len(reply)} bytes for {count} runs")
@@ -363,10 +378,11 @@ class Client:
                 progress(len(times), runs)
         return times
 
-    def profile(self) -> list[int]:
-        """Microseconds of each operator of one inference, by the device's clock."""
+    def profile(self, inputs: Sequence[bytes] = ()) -> list[int]:
+        """The time (in `time_unit`) of each operator of one inference on `inputs`, or on what is there."""
         times: list[int] = []
         while True:
+            self._set_inputs(inputs)
             fixed = pack(table.PROFILE_REQUEST, first=len(times))
             reply = self.request(Message.PROFILE, fixed, RUN_WAIT_S)
             numbers, _, tail = _parsed(table.PROFILE_REPLY, reply)

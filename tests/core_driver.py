@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.core_build import CPUS, FLAGS, build_objects
+from benchmarks.core_build import CPUS, FLAGS, MPS2_SCRIPT, build_objects
 from model_packager.encoders import Stream
 from model_packager.format_table import CONSTANT_FIELDS, ConstantKind, ErrorCode
 
@@ -69,7 +69,7 @@ def build_emulated_driver(gcc: Path, qemu: Path, cpu: str, folder: Path) -> list
     machine, flags = CPUS[cpu]
     image = folder / "run_cases.elf"
     sources = [CORE / "test" / "run_cases.c", CORE / "test" / "vectors.c"]
-    link = ["-specs=rdimon.specs", "-Wl,--gc-sections", "-T", CORE / "qemu" / "mps2.ld", "-Wl,-e,_start"]
+    link = ["-specs=rdimon.specs", "-Wl,--gc-sections", *MPS2_SCRIPT, "-Wl,-e,_start"]
     parts = [gcc, *FLAGS, *flags, "-O1", *sources, *build_objects(cpu, folder), *link, "-o", image]
     done = subprocess.run([str(part) for part in parts], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

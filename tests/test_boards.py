@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from host_tools.boards import board_names, load_board, read_board
-from host_tools.serve import HEAP_BYTES
+from host_tools.boards import Board, Firmware, board_names, load_board, read_board
+from host_tools.serve import HEAP_BYTES, QEMU_TARGET, TARGETS
 from host_tools.shipped import boards_folder
 from model_packager.errors import UsageError
 
@@ -61,4 +61,29 @@ def test_read_board_damaged_file_is_refused_by_name(
 
 def test_boards_readme_explains_every_field() -> None:
     readme = (boards_folder() / "README.md").read_text(encoding="utf-8")
-    assert all(f"| `{field}` |" in readme for field in load_board("unix").__dataclass_fields__)
+    firmware = [f"firmware.{field}" for field in Firmware.__dataclass_fields__]
+    assert all(f"| `{field}` |" in readme for field in [*Board.__dataclass_fields__, *firmware])
+    assert all(f"| `{target}` |" in readme for target in TARGETS if target.startswith(QEMU_TARGET))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('platform = "mps2"', 'platform = "mps9"', "platform cannot be 'mps9'"),
+        ('cpu = "cortex-m4"', 'cpu = "z80"', "cpu cannot be 'z80'"),
+        ("max_payload = 4096", "max_payload = 4097", "max_payload cannot be 4097"),
+        ("keeps_models = true", "", "keeps_models is missing"),
+        ("keeps_models = true", "keeps_models = 1", "keeps_models cannot be 1"),
+        ("keeps_models = true", "keeps_models = true\nwatts = 3", r"watts is no field of \[firmware\]"),
+        ("QEMU mps2", "QEMU " + "x" * 60 + " mps2", "at most 56 bytes of its description"),
+    ],
+)
+def test_read_board_damaged_firmware_table_is_refused_by_name(
+    old: str, new: str, sentence: str, tmp_path: Path
+) -> None:
+    text = (boards_folder() / "qemu_m4.toml").read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "qemu_m4.toml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(UsageError, match=sentence):
+        read_board(path)

@@ -1,4 +1,6 @@
-"""The device server's source on CPython, behind a loopback: messages, refusals, power cuts, many faults."""
+"""Both device servers behind a loopback: messages, refusals, power cuts, many faults.
+
+Python is the device package's source on CPython; C is firmware/server with sanitizers and emulated flash."""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from model_packager.errors import DeviceError, DeviceRefused, DeviceTimeout
 from model_packager.format_table import ErrorCode, Message, ModelState, ResetKind
 from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs, two_port_model
 from tests.faulty_transport import FaultyTransport
+from tests.server_devices import CDevice, Device, PythonDevice
 
 MAX_PAYLOAD = 256
 
@@ -34,19 +37,23 @@ def other_model() -> bytes:
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Path:
-    return tmp_path / "model.thimble"
+def c_device(c_server: Path, tmp_path: Path) -> CDevice:
+    return CDevice(c_server, tmp_path, page_bytes=2048, unit_bytes=32)
+
+
+@pytest.fixture(params=["python", "c"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Device:
+    """A device of each language; its storage outlives its servers."""
+    return PythonDevice(tmp_path) if request.param == "python" else request.getfixturevalue("c_device")
 
 
 @pytest.fixture
-def start(storage: Path) -> Iterator[Callable[[], Any]]:
+def start(storage: Device) -> Iterator[Callable[[], Any]]:
     """Starts servers on the one storage; each start is what a device does after a power cut."""
-    from thimble.server import Server
-
     servers: list[Any] = []
 
     def start_one() -> Any:
-        servers.append(Server(str(storage), MAX_PAYLOAD))
+        servers.append(storage.start(MAX_PAYLOAD))
         return servers[-1]
 
     yield start_one
@@ -178,7 +185,7 @@ def test_server_reset_of_the_server_loads_the_stored_model(client: Client, model
 
 @pytest.mark.parametrize("case", range(20))
 def test_server_bad_file_is_refused_by_name_and_old_model_kept(
-    client: Client, model: bytes, other_model: bytes, storage: Path, case: int
+    client: Client, model: bytes, other_model: bytes, storage: Device, case: int
 ) -> None:
     name, file, code = list(bad_files(model))[case]
     client.deploy(other_model)
@@ -186,8 +193,8 @@ def test_server_bad_file_is_refused_by_name_and_old_model_kept(
         client.deploy(file, force=True)
     assert refused.value.code == code, (name, refused.value.detail)
     assert runs_exactly(client, other_model)
-    assert storage.read_bytes() == other_model
-    assert [path.name for path in storage.parent.iterdir()] == [storage.name]
+    assert storage.stored() == other_model
+    assert storage.is_clean()
 
 
 def test_bad_files_are_all_tried(model: bytes) -> None:
@@ -237,11 +244,11 @@ def test_server_other_file_does_not_resume(client: Client, model: bytes, other_m
     assert client.deploy(other_model).sent_bytes == len(other_model)
 
 
-def test_server_abort_forgets_the_transfer(client: Client, model: bytes, storage: Path) -> None:
+def test_server_abort_forgets_the_transfer(client: Client, model: bytes, storage: Device) -> None:
     client.begin(model)
     client.data(0, model[:252])
     client.abort()
-    assert not list(storage.parent.iterdir())
+    assert storage.stored() is None and storage.is_clean()
     assert client.begin(model) == 0
 
 
@@ -274,6 +281,7 @@ def test_server_arena_beyond_its_heap_is_refused_early(client: Client, model: by
     assert refusal(client, Message.BEGIN, payload) == ErrorCode.OUT_OF_MEMORY
 
 
+@pytest.mark.parametrize("storage", ["python"], indirect=True)
 @pytest.mark.parametrize(("number", "code"), [(28, ErrorCode.NO_SPACE), (5, ErrorCode.WRITE_FAILED)])
 def test_server_storage_that_fails_keeps_old_model(
     client: Client,
@@ -312,9 +320,9 @@ def test_server_storage_that_fails_keeps_old_model(
 
 
 def test_server_stored_file_that_is_bad_is_reported_and_replaced(
-    start: Callable[[], Any], storage: Path, model: bytes
+    start: Callable[[], Any], storage: Device, model: bytes
 ) -> None:
-    storage.write_bytes(model[:-1] + b"?")
+    storage.store(model[:-1] + b"?")
     client = connect(start())
     assert client.hello.model_state == ModelState.BAD
     assert client.info().model_error == ErrorCode.BAD_HASH
@@ -533,47 +541,52 @@ class ScriptedStream:
         self.written += data
 
 
-def served(script: list[bytes | BaseException | None], storage: Path) -> list[Frame]:
+@pytest.fixture
+def model_path(tmp_path: Path) -> Path:
+    return tmp_path / "model.thimble"
+
+
+def served(script: list[bytes | BaseException | None], model_path: Path) -> list[Frame]:
     """The frames that the server's loop writes to a stream with this script."""
     from thimble.server import serve
 
     stream = ScriptedStream(script)
-    serve(stream, str(storage), 128)
+    serve(stream, str(model_path), 128)
     assert not stream.script
     return FrameReader().feed(stream.written)
 
 
-def test_serve_pieces_and_time_outs_of_a_uart_join_to_frames(storage: Path) -> None:
+def test_serve_pieces_and_time_outs_of_a_uart_join_to_frames(model_path: Path) -> None:
     line = encode(Frame(Message.HELLO, 5, hello(1)))[1:]
     script = [None, b"\n", line[:4], None, line[4:9], line[9:], None, b"\n"]
-    (reply,) = served(script, storage)
+    (reply,) = served(script, model_path)
     assert (reply.message, reply.sequence) == (Message.HELLO | 128, 5)
 
 
-def test_serve_oversized_line_is_dropped_to_its_end_and_complained_of(storage: Path) -> None:
+def test_serve_oversized_line_is_dropped_to_its_end_and_complained_of(model_path: Path) -> None:
     line = encode(Frame(Message.HELLO, 5, hello(1)))[1:]
     full = bytes(2 * (6 + 128) + 1)
-    replies = served([full, full, full[:10] + b"\n", line], storage)
+    replies = served([full, full, full[:10] + b"\n", line], model_path)
     assert [reply.message for reply in replies] == [255, Message.HELLO | 128]
     assert replies[0].payload[:1] == struct.pack("<b", ErrorCode.BAD_FRAME)
 
 
-def test_serve_out_of_memory_while_reading_goes_on(storage: Path) -> None:
+def test_serve_out_of_memory_while_reading_goes_on(model_path: Path) -> None:
     line = encode(Frame(Message.HELLO, 5, hello(1)))[1:]
-    replies = served([line[:5], MemoryError(), line[5:], line], storage)
+    replies = served([line[:5], MemoryError(), line[5:], line], model_path)
     assert [reply.message for reply in replies] == [255, Message.HELLO | 128]
 
 
-def test_serve_interrupt_ends_it_and_forgets_the_transfer(storage: Path, model: bytes) -> None:
+def test_serve_interrupt_ends_it_and_forgets_the_transfer(model_path: Path, model: bytes) -> None:
     begin = pack(table.BEGIN_REQUEST, file_bytes=len(model), sha256=trailer_sha256(model)) + model[:40]
     script = [
         encode(Frame(Message.HELLO, 0, hello(1)))[1:],
         encode(Frame(Message.BEGIN, 1, begin))[1:],
         KeyboardInterrupt(),
     ]
-    replies = served(script, storage)
+    replies = served(script, model_path)
     assert [reply.message for reply in replies] == [Message.HELLO | 128, Message.BEGIN | 128]
-    assert not list(storage.parent.iterdir())
+    assert not list(model_path.parent.iterdir())
 
 
 # ------------------------------------------------------------------------------------------ cuts and faults
@@ -601,7 +614,7 @@ class CutTransport:
 
 def test_server_deployment_cut_anywhere_keeps_a_whole_model(
     start: Callable[[], Any],
-    storage: Path,
+    storage: Device,
     model: bytes,
     other_model: bytes,
     monkeypatch: pytest.MonkeyPatch,
@@ -611,19 +624,19 @@ def test_server_deployment_cut_anywhere_keeps_a_whole_model(
     # point of the deployment.
     monkeypatch.setattr(secrets, "randbits", lambda bits: 0x20212223)
     monkeypatch.setattr(secrets, "randbelow", lambda end: 1)
-    storage.write_bytes(other_model)
+    storage.store(other_model)
     counting = CutTransport(start(), 1 << 30)
     Client(counting, resend_s=1).deploy(model)
     whole = (1 << 30) - counting.left
     found = []
     for length in [*range(30, whole, 211), *range(whole - 60, whole), whole + 50]:
-        storage.write_bytes(other_model)
+        storage.store(other_model)
         with suppress(DeviceError):
             Client(CutTransport(start(), length), resend_s=1).deploy(model)
         hello = connect(start()).hello
         assert hello.model_state == ModelState.READY
         found.append(hello.model_sha256)
-        assert [path.name for path in storage.parent.iterdir()] == [storage.name]
+        assert storage.is_clean()
     assert found[0] == trailer_sha256(other_model) and found[-1] == trailer_sha256(model)
     assert found == sorted(found, key=lambda sha: sha == trailer_sha256(model))  # once new, always new
 

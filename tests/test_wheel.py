@@ -27,6 +27,8 @@ for module in (host_tools, model_packager, thimble):
     print(pathlib.Path(module.__file__).parent)
 print(host_tools.shipped.boards_folder())
 print(host_tools.shipped.core_folder())
+print(host_tools.shipped.platform_folder())
+print(host_tools.shipped.server_folder())
 print(host_tools.shipped.device_package_folder())
 """
 
@@ -82,9 +84,12 @@ def test_wheel_sources_are_all_there(wheel: Path, repository: Path) -> None:
         ("host_tools", "host_tools"),
         ("firmware/thimble", "thimble"),
         ("firmware/core", "host_tools/data/core"),
+        ("firmware/platform", "host_tools/data/platform"),
+        ("firmware/server", "host_tools/data/server"),
         ("boards", "host_tools/data/boards"),
     ):
-        sources = [p for p in (repository / folder).rglob("*") if p.suffix in {".py", ".c", ".h", ".toml"}]
+        suffixes = {".py", ".c", ".h", ".ld", ".toml"}
+        sources = [p for p in (repository / folder).rglob("*") if p.suffix in suffixes]
         missing = {f"{installed}/{p.relative_to(repository / folder).as_posix()}" for p in sources} - names
         assert not missing
 
@@ -108,7 +113,7 @@ def test_wheel_installed_modules_come_from_the_installation(installation: Path, 
     done = run_installed(installation, tmp_path, "-c", PROBE)
     assert done.returncode == 0, done.stderr
     folders = [Path(line) for line in done.stdout.splitlines()]
-    assert len(folders) == 6
+    assert len(folders) == 8
     assert all(folder.is_relative_to(installation) and folder.is_dir() for folder in folders)
 
 

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     file = Path(arguments.model).read_bytes()
     with open_device(arguments.target) as client, progress_bar("deploy") as progress:
         deployment = client.deploy(file, arguments.force, progress)
-        hello = client.hello
+        hello, unit = client.hello, client.time_unit
     if arguments.json:
         figures = {
             "sha256": hello.model_sha256.hex(),
@@ -38,15 +38,16 @@ def run(arguments: argparse.Namespace) -> int:
             "skipped": deployment.skipped,
             "sent_bytes": deployment.sent_bytes,
             "seconds": round(deployment.seconds, 6),
-            "load_us": deployment.load_us,
+            f"load_{unit}": deployment.load_us,
         }
         print(json.dumps(figures))
     elif deployment.skipped:
         print(f"{arguments.model}: the device runs it already")
     else:
         speed = deployment.sent_bytes / deployment.seconds
+        load = f"{deployment.load_us / 1e6:.3f} s" if unit == "us" else f"{deployment.load_us:,} {unit}"
         print(
             f"{arguments.model}: {deployment.sent_bytes:,} bytes in {deployment.seconds:.3f} s "
-            f"({speed:,.0f} bytes/s), verified and loaded in {deployment.load_us / 1e6:.3f} s"
+            f"({speed:,.0f} bytes/s), verified and loaded in {load}"
         )
     return 0

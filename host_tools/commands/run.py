@@ -28,7 +28,8 @@ def add_target_option(parser: argparse.ArgumentParser) -> None:
         "--port",
         metavar="T",
         default=os.environ.get("THIMBLE_TARGET", "reference"),
-        help="what runs the model: reference, cpython, micropython, native, or a serial port "
+        help="what runs the model: reference, cpython, micropython, native, qemu:m0, qemu:m3, qemu:m4, "
+        "qemu:m7, qemu:microbit, or a serial port "
         "(default: $THIMBLE_TARGET, else reference)",
     )
 

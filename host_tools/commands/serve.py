@@ -18,7 +18,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--heap",
         metavar="BYTES",
         type=int,
-        default=HEAP_BYTES,
         help=f"MicroPython's heap (default: {HEAP_BYTES}; objects are twice as large as on a board)",
     )
     parser.add_argument(
@@ -30,15 +29,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the port, then wait for the server's end or Ctrl-C."""
     from pathlib import Path
 
-    from host_tools.serve import start
+    from host_tools.serve import HEAP_BYTES, start
     from model_packager.errors import UsageError
 
     storage = Path(arguments.storage) if arguments.storage else None
     if storage is not None and not storage.is_dir():
         raise UsageError(f"{storage} is no folder")
-    if arguments.heap < LEAST_HEAP_BYTES:
-        raise UsageError(f"--heap is {arguments.heap}; MicroPython needs {LEAST_HEAP_BYTES} bytes or more")
-    with start(arguments.target, storage, arguments.heap) as server:
+    if arguments.heap is not None and arguments.target != "micropython":
+        raise UsageError(f"--heap is for MicroPython, not for {arguments.target}")
+    heap_bytes = HEAP_BYTES if arguments.heap is None else arguments.heap
+    if heap_bytes < LEAST_HEAP_BYTES:
+        raise UsageError(f"--heap is {heap_bytes}; MicroPython needs {LEAST_HEAP_BYTES} bytes or more")
+    with start(arguments.target, storage, heap_bytes) as server:
         print(server.port, flush=True)
         try:
             server.wait()

@@ -2,7 +2,7 @@
 use it.
 
 Known names are the keys of `TARGETS`; anything that looks like a serial port (`/dev/ttyACM0`, `COM3`, a path)
-opens the device server behind it.
+opens the device server behind it, and `qemu:m4` and its like that of an emulated board.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ TARGETS = {
     "micropython": "micropython",
     "native": "native",
 }
-_SERIAL = re.compile(r"(/|\.{1,2}/|COM\d+$|[a-z0-9+]+://)", re.IGNORECASE)
+_SERIAL = re.compile(r"(/|\.{1,2}/|COM\d+$|[a-z0-9+]+://|qemu:)", re.IGNORECASE)
 
 
 def open_target(name: str) -> Target:
-    """The target of that name, or the device at that serial port.
+    """The target of that name, or the device at that serial port or in that emulator.
 
     Raises:
         UsageError: no such target.
@@ -55,7 +55,8 @@ def open_target(name: str) -> Target:
     if _SERIAL.match(name):
         return importlib.import_module(f"{__name__}.serial_port").create(name)
     raise UsageError(
-        f"there is no target {name!r}; known are {', '.join(TARGETS)}, or a serial port such as /dev/ttyACM0"
+        f"there is no target {name!r}; known are {', '.join(TARGETS)}, qemu:m4 and its "
+        "like, or a serial port such as /dev/ttyACM0"
     )
 
 

@@ -359,6 +359,7 @@ enum thimble_capability {
     THIMBLE_CAPABILITY_SIGNATURES = 4, /* reserved: refuses what its key did not sign */
     THIMBLE_CAPABILITY_TRIAL = 8, /* reserved: a new model runs on trial until CONFIRM */
     THIMBLE_CAPABILITY_TRIGGER = 16, /* reserved: marks inferences on a pin, for a power meter */
+    THIMBLE_CAPABILITY_INSTRUCTIONS = 32, /* its clock counts instructions: replies give them in place of microseconds */
 };
 
 enum thimble_begin_flag {

@@ -4,16 +4,18 @@
  *
  * Compile with -DMODEL="path"; benchmarks/core_counts.py does. */
 #include "../src/program.h"
+#include "stack_paint.h"
 
 #ifndef MEMORY_BYTES
 #define MEMORY_BYTES (1u << 20)
 #endif
-#define STACK_PAINT 0xA5A5A5A5u
 
 __asm__(".section .model, \"a\"\n.balign 4\n.global model_start\nmodel_start:\n.incbin \"" MODEL
         "\"\n.global model_end\nmodel_end:\n.previous\n");
 extern const uint8_t model_start[], model_end[];
 extern uint32_t stack_bottom[], stack_top[]; /* from the linker script */
+int main(void);
+void fault(void); /* in the place of that of firmware/platform/cortex_m/startup.c */
 
 static uint32_t memory[MEMORY_BYTES / 4];
 static volatile uint32_t *const systick = (volatile uint32_t *)0xE000E010u; /* control, reload, current */
@@ -71,13 +73,9 @@ static uint32_t since(uint32_t start) {
     return ((now() - start) & 0xFFFFFF) * 40;
 }
 
-/* Fills what is free of the stack, so that stack_used finds how deep a call went. */
+/* Bytes of stack in use; stack_used then finds how deep a call went beyond them. */
 static uint32_t paint_stack(void) {
-    uint32_t *end = (uint32_t *)__builtin_frame_address(0) - 32;
-    for (uint32_t *p = stack_bottom; p < end; p++) {
-        *p = STACK_PAINT;
-    }
-    return (uint32_t)(stack_top - end) * 4;
+    return (uint32_t)(stack_top - thimble_paint_stack(stack_bottom)) * 4;
 }
 
 static uint32_t stack_used(uint32_t before) {
@@ -158,21 +156,17 @@ static void run(void) {
     finish(ok);
 }
 
-void reset(void) {
+int main(void) {
     systick[1] = 0xFFFFFF;
     systick[2] = 0;
     systick[0] = 5; /* on, processor's clock, no interrupt */
     check_counter();
     run();
+    return 0;
 }
 
-static void fault(void) {
+void fault(void) {
     uint32_t none = 0;
     print("fault", &none, 0);
     finish(0);
 }
-
-__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
-    stack_top, (const void *)reset, (const void *)fault, (const void *)fault, (const void *)fault, (const void *)fault,
-    (const void *)fault,
-};

@@ -1,4 +1,6 @@
-"""The device server on real MicroPython behind a pty: deploy, run, bench, a bad line, kill and restart."""
+"""Device servers behind a pty: deploy, run, bench, a bad line, kill and restart.
+
+On real MicroPython, on CPython, and in C on an emulated Cortex-M4."""
 
 from __future__ import annotations
 
@@ -25,6 +27,7 @@ from model_packager.errors import DeviceError, DeviceRefused, NoDeviceError
 from model_packager.format_table import Capability, ErrorCode, ModelState
 from model_packager.pack import pack
 from tests import tflite_models
+from tests.conftest import require_tool
 from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs
 from tests.faulty_transport import FaultyTransport
 
@@ -42,9 +45,17 @@ def other_model() -> bytes:
     return packed_model(seed=2)
 
 
-@pytest.fixture(scope="module", params=serve.TARGETS)
-def server(request: pytest.FixtureRequest, micropython: Path) -> Iterator[serve.ServerProcess]:
-    with serve.start(request.param) as started:
+@pytest.fixture(scope="module", params=["micropython", "cpython", "qemu:m4"])
+def target(request: pytest.FixtureRequest, micropython: Path) -> str:
+    if request.param == "qemu:m4":
+        require_tool("arm-none-eabi-gcc")
+        require_tool("qemu-system-arm")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def server(target: str) -> Iterator[serve.ServerProcess]:
+    with serve.start(target) as started:
         yield started
 
 
@@ -124,8 +135,8 @@ def test_server_on_pty_recovers_from_noise_and_endless_lines(
             assert runs_exactly(client, model)
 
 
-def test_server_on_pty_killed_and_restarted_keeps_its_model(model: bytes, micropython: Path) -> None:
-    with serve.start("micropython") as server:
+def test_server_on_pty_killed_and_restarted_keeps_its_model(model: bytes, target: str) -> None:
+    with serve.start(target) as server:
         with server.connect() as client:
             client.deploy(model)
         server.restart()
@@ -135,9 +146,9 @@ def test_server_on_pty_killed_and_restarted_keeps_its_model(model: bytes, microp
 
 
 def test_server_on_pty_killed_while_receiving_keeps_its_model(
-    model: bytes, other_model: bytes, micropython: Path
+    model: bytes, other_model: bytes, target: str
 ) -> None:
-    with serve.start("micropython", max_payload=512) as server:
+    with serve.start(target, max_payload=512) as server:
         with server.connect() as client:
             client.deploy(other_model)
         for length in (0, 500, 2500):

@@ -1,0 +1,202 @@
+/* The device server on a host for tests/c_server.py, which compiles it with sanitizers: commands come on stdin, results
+ * go to stdout. Its flash is a file, which a killed process leaves as it was.
+ *
+ *     host_server FLASH FLASH_BYTES PAGE_BYTES UNIT_BYTES MAX_PAYLOAD MEMORY_BYTES
+ *
+ * A command is a letter, a u32 and that many bytes: 'b' bytes from the line; 'e' erase the page at the offset (u32);
+ * 'p' offset (u32) and data to program; 'f' number of bytes (u32) after which programming fails; 'n' count of bad
+ * frames; 's' content to send as a frame; 'd' bytes to cut into frames of the largest payload, apart from the server.
+ * A result is a u32 and that many bytes: what was sent; one u32, the code of erase and program or the count; or for
+ * each piece of 'd' its enum thimble_piece (u8), a u32 and that many bytes of content without CRC-32. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "bytes.h"
+#include "emulated_flash.h"
+#include "frame.h"
+#include "write.h"
+
+static uint8_t *sent;
+static uint32_t sent_bytes, sent_room;
+static uint32_t bytes_until_failure = UINT32_MAX;
+static thimble_flash emulated; /* `flash` below fails on demand, then asks this one */
+static struct timespec started;
+
+static void die(const char *what) {
+    fprintf(stderr, "%s\n", what);
+    exit(2);
+}
+
+static void *exactly(size_t bytes) {
+    void *memory = malloc(bytes ? bytes : 1);
+    if (!memory) {
+        die("out of memory");
+    }
+    return memory;
+}
+
+static void send_byte(void *context, uint8_t byte) {
+    (void)context;
+    if (sent_bytes == sent_room) {
+        sent_room = 2 * sent_room + 64;
+        sent = realloc(sent, sent_room);
+        if (!sent) {
+            die("out of memory");
+        }
+    }
+    sent[sent_bytes++] = byte;
+}
+
+/* The stopwatch counts nanoseconds: small networks take less than a microsecond here. */
+static uint32_t nanoseconds(void *context) {
+    (void)context;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint32_t)((now.tv_sec - started.tv_sec) * 1000000000 + now.tv_nsec - started.tv_nsec);
+}
+
+static void start_stopwatch(void *context) {
+    (void)context;
+    clock_gettime(CLOCK_MONOTONIC, &started);
+}
+
+static uint32_t uptime_ms(void *context) {
+    (void)context;
+    return (uint32_t)(clock() / (CLOCKS_PER_SEC / 1000));
+}
+
+static void set_trigger(void *context, int on) {
+    int *is_on = context;
+    if (*is_on == on) {
+        die("the trigger is set twice");
+    }
+    *is_on = on;
+}
+
+static int32_t erase(void *context, uint32_t offset) {
+    (void)context;
+    return emulated.erase(emulated.context, offset);
+}
+
+static int32_t program(void *context, uint32_t offset, const uint8_t *data, uint32_t length) {
+    (void)context;
+    if (length > bytes_until_failure) {
+        return THIMBLE_ERROR_WRITE_FAILED;
+    }
+    bytes_until_failure -= bytes_until_failure == UINT32_MAX ? 0 : length;
+    int32_t error = emulated.program(emulated.context, offset, data, length);
+    if (error < 0) {
+        die("the server broke a rule of flash");
+    }
+    return error;
+}
+
+static void answer(const void *bytes, uint32_t length) {
+    uint8_t head[4];
+    thimble_write_u32(head, length);
+    fwrite(head, 1, 4, stdout);
+    fwrite(bytes, 1, length, stdout);
+    fflush(stdout);
+}
+
+static void answer_u32(uint32_t value) {
+    uint8_t bytes[4];
+    thimble_write_u32(bytes, value);
+    answer(bytes, 4);
+}
+
+static void send_all(const void *bytes, uint32_t length) {
+    for (uint32_t i = 0; i < length; i++) {
+        send_byte(NULL, ((const uint8_t *)bytes)[i]);
+    }
+}
+
+static void cut_into_frames(const uint8_t *data, uint32_t length) {
+    uint32_t room = THIMBLE_WIRE_OVERHEAD_BYTES + THIMBLE_WIRE_MAX_PAYLOAD_BYTES;
+    thimble_frame_reader reader = {exactly(room), room, 0, 0, 0, 0};
+    for (uint32_t i = 0; i < length; i++) {
+        enum thimble_piece piece = thimble_frame_receive(&reader, THIMBLE_WIRE_MAX_PAYLOAD_BYTES, data[i]);
+        if (piece != THIMBLE_PIECE_NONE) {
+            uint8_t head[5] = {(uint8_t)piece};
+            uint32_t content_bytes = piece == THIMBLE_PIECE_GOOD ? reader.length - 4 : 0;
+            thimble_write_u32(head + 1, content_bytes);
+            send_all(head, sizeof head);
+            send_all(reader.content, content_bytes);
+            thimble_frame_clear(&reader);
+        }
+    }
+    free(reader.content);
+}
+
+static void obey(thimble_server *server, int command, const uint8_t *data, uint32_t length) {
+    sent_bytes = 0;
+    if (command == 's') {
+        thimble_frame_send(server->setup->board, data, length);
+        answer(sent, sent_bytes);
+    } else if (command == 'd') {
+        cut_into_frames(data, length);
+        answer(sent ? sent : data, sent_bytes);
+    } else if (command == 'b') {
+        for (uint32_t i = 0; i < length; i++) {
+            thimble_server_receive(server, data[i]);
+        }
+        answer(sent ? sent : data, sent_bytes);
+    } else if (command == 'n') {
+        answer_u32(server->bad_frames);
+    } else if (length < 4) {
+        die("a command is too short");
+    } else if (command == 'f') {
+        bytes_until_failure = thimble_read_u32(data);
+        answer_u32(0);
+    } else if (command == 'e') {
+        answer_u32((uint32_t)emulated.erase(emulated.context, thimble_read_u32(data)));
+    } else if (command == 'p') {
+        answer_u32((uint32_t)emulated.program(emulated.context, thimble_read_u32(data), data + 4, length - 4));
+    } else {
+        die("no such command");
+    }
+}
+
+int main(int argc, char **argv) {
+    uint32_t numbers[5];
+    for (int i = 0; i < 5; i++) {
+        numbers[i] = argc == 7 ? (uint32_t)strtoul(argv[2 + i], NULL, 0) : 0;
+    }
+    int file = argc == 7 ? open(argv[1], O_RDWR) : -1;
+    void *memory = file < 0 ? MAP_FAILED : mmap(NULL, numbers[0], PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (memory == MAP_FAILED) {
+        die("usage: host_server FLASH FLASH_BYTES PAGE_BYTES UNIT_BYTES MAX_PAYLOAD MEMORY_BYTES");
+    }
+    thimble_emulate_flash(&emulated, memory, numbers[0], numbers[1], numbers[2]);
+    thimble_flash flash = emulated;
+    flash.erase = erase;
+    flash.program = program;
+    int trigger_is_on = 0;
+    thimble_board board = {"host", send_byte, start_stopwatch, nanoseconds, uptime_ms, set_trigger, 0, &trigger_is_on};
+    size_t buffer_bytes = THIMBLE_SERVER_BUFFER_BYTES(numbers[3]);
+    thimble_server_setup setup = {
+        &board, &flash, &thimble_registry_all, exactly(numbers[4]), numbers[4], exactly(buffer_bytes),
+        exactly(buffer_bytes), numbers[3],
+    };
+    thimble_server server;
+    thimble_server_start(&server, &setup);
+    uint8_t head[5];
+    while (fread(head, 1, 5, stdin) == 5) {
+        uint32_t length = thimble_read_u32(head + 1);
+        uint8_t *data = exactly(length);
+        if (fread(data, 1, length, stdin) != length) {
+            die("a command ends early");
+        }
+        obey(&server, head[0], data, length);
+        free(data);
+    }
+    free(setup.memory);
+    free(setup.request_buffer);
+    free(setup.reply_buffer);
+    free(sent);
+    return 0;
+}
