@@ -6,7 +6,6 @@ interpreter. What it cannot take (a file too large for the heap, a buffer at an 
 runs, and what it refuses the interpreter refuses with a sentence that says where.
 """
 
-import gc
 import struct
 import time
 
@@ -70,15 +69,14 @@ class CoreNetwork(Network):
 
 
 def load_core(source):
-    """A CoreNetwork, the core's error code, or 0 for a file that takes more than half of the free heap."""
+    """A CoreNetwork, or the core's error code. Raises MemoryError also where a file would leave less of the
+    heap than it takes."""
     if isinstance(source, str):
         with open(source, "rb") as file:
             size = file.seek(0, 2)
-            gc.collect()
-            if size > gc.mem_free() >> 1:
-                return 0
             file.seek(0)
             source = bytearray(size)
+            bytearray(size)  # only whether it could be
             file.readinto(source)
     found = core.load(source)
     return found if isinstance(found, int) else CoreNetwork(source, found)
@@ -87,7 +85,7 @@ def load_core(source):
 def load(source, window_bytes=512, lane=None):
     """As thimble.load of the interpreter; `lane` names kernels, which only that has."""
     try:
-        network = 0 if lane else load_core(source)
+        network = None if lane else load_core(source)
     except MemoryError:
-        network = 0
-    return Network(source, window_bytes, lane) if isinstance(network, int) else network
+        network = None
+    return network if isinstance(network, CoreNetwork) else Network(source, window_bytes, lane)
