@@ -23,6 +23,7 @@ from model_packager.passes.binarise import binarise
 from model_packager.passes.calibrate import METHODS
 from model_packager.passes.correct_bias import correct_bias
 from model_packager.passes.prune import prune
+from model_packager.passes.prune_and_round import prune_and_round
 from model_packager.passes.quantise_log2 import quantise_log2
 from model_packager.passes.select_layers import select_layers
 from model_packager.passes.share_weights import share_weights
@@ -48,6 +49,8 @@ STEPS: dict[str, Callable[..., Model]] = {
     "quantise_log2": quantise_log2,
     "encode": encode,
 }
+# Steps that look at calibration samples: they take them behind the model.
+CALIBRATED_STEPS: dict[str, Callable[..., Model]] = {"prune_and_round": prune_and_round}
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,16 @@ class Recipe:
         """The integer model after all steps.
 
         samples: int8 (N, *shape[1:]) for each input; with them the mean error of the steps is taken out of
-        the biases.
+        the biases. Raises ``UsageError`` where a step needs them and there are none.
         """
         changed = model
         for step in self.steps:
-            changed = STEPS[step.name](changed, **step.arguments)
+            if step.name in STEPS:
+                changed = STEPS[step.name](changed, **step.arguments)
+            elif samples is None:
+                raise UsageError(f"{step.name} needs --calibration data.npz with sample inputs")
+            else:
+                changed = CALIBRATED_STEPS[step.name](changed, samples, **step.arguments)
         if samples is not None and self.calibration.bias_correction and changed is not model:
             changed = correct_bias(changed, model, samples)
         return changed
@@ -150,9 +158,11 @@ def _step(number: int, item: Any) -> Step:
     if not isinstance(item, dict) or len(item) != 1:
         raise UsageError(f"step {number} is not one pass with its arguments: {item!r}")
     ((name, given),) = item.items()
-    if name not in STEPS:
-        raise UsageError(f"step {number}: there is no pass '{name}'; there are {', '.join(STEPS)}")
-    parameters = list(inspect.signature(STEPS[name]).parameters.values())[1:]
+    if name not in STEPS and name not in CALIBRATED_STEPS:
+        names = ", ".join([*STEPS, *CALIBRATED_STEPS])
+        raise UsageError(f"step {number}: there is no pass '{name}'; there are {names}")
+    function, first = (STEPS[name], 1) if name in STEPS else (CALIBRATED_STEPS[name], 2)
+    parameters = list(inspect.signature(function).parameters.values())[first:]
     arguments = _mapping(given or {}, f"step {number}, {name},", [parameter.name for parameter in parameters])
     for parameter in parameters:
         if parameter.name in arguments:
@@ -163,6 +173,7 @@ def _step(number: int, item: Any) -> Step:
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
+    "float": (float, int),
     "float | None": (float, int),
     "int": (int,),
     "bool": (bool,),

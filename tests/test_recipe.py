@@ -22,7 +22,7 @@ SIZES = (64, 32, 32, 10)
 
 @pytest.fixture
 def samples() -> dict[str, np.ndarray]:
-    return {"x": np.random.default_rng(5).normal(0.2, 1, (64, SIZES[0])).astype(np.float32)}
+    return {"x": np.random.default_rng(5).normal(0.2, 1, (1000, SIZES[0])).astype(np.float32)}
 
 
 @pytest.fixture

@@ -1,43 +1,20 @@
-"""MNIST for training recipes: `load_data` gives images and labels, `augment` moves images a little.
-
-In: the four original files in ``THIMBLE_DATA`` (or ``../shared/data`` beside the repository). The last 5,000
-training rows are the validation split, on which hyper-parameters are chosen; the test set is only reported.
-"""
+"""MNIST for training recipes: `load_data` gives images and labels, `augment` moves images a little."""
 
 from __future__ import annotations
 
-import gzip
-import os
-from pathlib import Path
-
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-VALIDATION_ROWS = 5000
+from examples.image_sets import load_idx
+
 ROTATION_RAD, SCALE, SHIFT_PIXELS = 0.09, 0.07, 0.8
-REPOSITORY = Path(__file__).resolve().parents[2]
-FOLDER = "mnist"
 
 
 def load_data(part: str) -> tuple[Tensor, Tensor]:
     """Images (N, 1, 28, 28) float32 in 0..1 and labels (N,) int64; part: "train", "valid" or "test"."""
-    return read_idx(FOLDER, part)
-
-
-def read_idx(folder: str, part: str) -> tuple[Tensor, Tensor]:
-    """The same of any data set in the four IDX files of MNIST."""
-    root = Path(os.environ.get("THIMBLE_DATA", REPOSITORY.parent / "shared" / "data")) / folder
-    prefix = "t10k" if part == "test" else "train"
-    with gzip.open(root / f"{prefix}-images-idx3-ubyte.gz") as stream:
-        images = np.frombuffer(stream.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)
-    with gzip.open(root / f"{prefix}-labels-idx1-ubyte.gz") as stream:
-        labels = np.frombuffer(stream.read(), np.uint8, offset=8)
-    first = len(images) - VALIDATION_ROWS
-    rows = {"train": slice(first), "valid": slice(first, None), "test": slice(None)}[part]
-    pixels = images[rows].astype(np.float32) / 255
-    return torch.from_numpy(pixels), torch.from_numpy(labels[rows].astype(np.int64))
+    images, labels = load_idx("mnist", part)
+    return torch.from_numpy(images[:, None].copy()).float() / 255, torch.from_numpy(labels)
 
 
 def augment(images: Tensor) -> Tensor:

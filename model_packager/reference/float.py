@@ -38,14 +38,14 @@ def _activate(values: Array, operator: Operator) -> Array:
     return values if low is None and high is None else np.clip(values, low, high)
 
 
-def _padded(image: Array, attributes: dict[str, int], value: float) -> Array:
+def padded(image: Array, attributes: dict[str, int], value: float) -> Array:
     """(N, height, width, channels) with the operator's pads around, filled with `value`."""
     rows = (attributes["pad_top"], attributes["pad_bottom"])
     columns = (attributes["pad_left"], attributes["pad_right"])
     return np.pad(image, ((0, 0), rows, columns, (0, 0)), constant_values=value)
 
 
-def _windows(image: Array, attributes: dict[str, int]) -> Array:
+def kernel_windows(image: Array, attributes: dict[str, int]) -> Array:
     """View (N, out_h, out_w, kernel_h, kernel_w, channels) of a padded image."""
     dilation = (attributes.get("dilation_h", 1), attributes.get("dilation_w", 1))
     reach = (
@@ -71,7 +71,7 @@ def _finish(sums: Array, operator: Operator) -> Array:
 
 def conv_2d(operator: Operator, attributes: dict[str, int], inputs: list[Array], output: Tensor) -> Array:
     matrix = _matrix(operator)
-    windows = _windows(_padded(inputs[0][:, 0], attributes, 0.0), attributes)
+    windows = kernel_windows(padded(inputs[0][:, 0], attributes, 0.0), attributes)
     groups = attributes["groups"]
     rows, depth = len(matrix) // groups, windows.shape[5] // groups
     sums = np.empty((*windows.shape[:3], len(matrix)), np.float32)
@@ -86,9 +86,9 @@ def depthwise_conv_2d(
     operator: Operator, attributes: dict[str, int], inputs: list[Array], output: Tensor
 ) -> Array:
     matrix = _matrix(operator)
-    image = _padded(inputs[0][:, 0], attributes, 0.0)
+    image = padded(inputs[0][:, 0], attributes, 0.0)
     # Output channel o reads input channel o // multiplier.
-    windows = _windows(np.repeat(image, len(matrix) // image.shape[3], axis=3), attributes)
+    windows = kernel_windows(np.repeat(image, len(matrix) // image.shape[3], axis=3), attributes)
     kernel = matrix.T.reshape(attributes["kernel_h"], attributes["kernel_w"], len(matrix))
     sums = np.zeros((*windows.shape[:3], len(matrix)), np.float32)
     for ky in range(kernel.shape[0]):
@@ -121,14 +121,14 @@ def average_pool_2d(
     """The mean of the cells inside the image; cells of the pads do not count."""
     image = inputs[0][:, 0]
     inside = np.ones((1, *image.shape[1:3], 1), np.float32)
-    counts = _windows(_padded(inside, attributes, 0.0), attributes).sum(axis=(3, 4))
-    sums = _windows(_padded(image, attributes, 0.0), attributes).sum(axis=(3, 4), dtype=np.float32)
+    counts = kernel_windows(padded(inside, attributes, 0.0), attributes).sum(axis=(3, 4))
+    sums = kernel_windows(padded(image, attributes, 0.0), attributes).sum(axis=(3, 4), dtype=np.float32)
     return _activate(sums / counts, operator)
 
 
 def max_pool_2d(operator: Operator, attributes: dict[str, int], inputs: list[Array], output: Tensor) -> Array:
     return _activate(
-        _windows(_padded(inputs[0][:, 0], attributes, -np.inf), attributes).max(axis=(3, 4)), operator
+        kernel_windows(padded(inputs[0][:, 0], attributes, -np.inf), attributes).max(axis=(3, 4)), operator
     )
 
 

@@ -7,6 +7,7 @@ A *task* is a Python file of the user with ``load_data(part)``, part "train", "v
 from __future__ import annotations
 
 import importlib.util
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +51,13 @@ def load_task(path: Path) -> Any:
     if not path.is_file() or specification is None or specification.loader is None:
         raise UsageError(f"{path}: there is no such task, a Python file with load_data(part)")
     module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    # A task may import its neighbours, as a script may: and modules of the two folders above its own.
+    sys.path[:0] = folders = [str(folder) for folder in (path.parent, *path.resolve().parents[1:3])]
+    try:
+        specification.loader.exec_module(module)
+    finally:
+        for folder in folders:
+            sys.path.remove(folder)
     if not callable(getattr(module, "load_data", None)):
         raise UsageError(f"{path} has no function load_data(part)")
     return module
