@@ -9,12 +9,26 @@ operator, its schedule and the executor).
 from __future__ import annotations
 
 from model_packager.encoders.descriptor import StreamDescriptor
-from model_packager.encoders.scratch import is_raw, stream_scratch_bytes, stream_table_bytes
-from model_packager.format_table import DType, Layout, Limit, OperatorKind, ScheduleKind
+from model_packager.encoders.scratch import (
+    is_raw,
+    row_buffer_bytes,
+    stream_scratch_bytes,
+    stream_table_bytes,
+)
+from model_packager.format_table import (
+    HUFFMAN_MAX_LENGTH_BITS,
+    Coder,
+    DType,
+    Layout,
+    Limit,
+    OperatorKind,
+    ScheduleKind,
+)
 from model_packager.model import Model, Operator
 from model_packager.passes.lifetimes import FUSED, living_ends
 
 EXECUTORS = ("micropython", "c")
+C_INDEX_BITS = 7  # of the C core's tables of HUFFMAN and CLASS codes: firmware/core/src/stream_codes.h
 
 # (weights of a row, positions of which the C core makes columns at a time), as in firmware/core/src/columns.h
 C_COLUMN_POSITIONS = ((144, 6), (576, 3))
@@ -157,22 +171,38 @@ def _wide_plane_bytes(model: Model, operator: Operator) -> int:
     return _words(2 * (height + 1) * (width + 1)) + 24
 
 
+def _c_table_bytes(descriptor: StreamDescriptor) -> int:
+    """Decoding tables of the C core: two bytes for each index of a code, and what HUFFMAN has for codes that
+    are longer, a count for each length and the symbols."""
+    if descriptor.coder is Coder.RANGE or descriptor.layout is Layout.BITS or is_raw(descriptor):
+        return stream_table_bytes(descriptor)
+    sparse = descriptor.layout is Layout.SPARSE
+    if descriptor.coder is Coder.FIXED:
+        return (2 << descriptor.value_bits) + (2 << descriptor.gap_bits if sparse else 0)
+    if descriptor.coder is Coder.CLASS:
+        return (2 << C_INDEX_BITS) * (2 if sparse else 1)
+    symbol_counts = [descriptor.value_count] + ([1 << descriptor.gap_bits] if sparse else [])
+    each = (2 << C_INDEX_BITS) + 2 * (HUFFMAN_MAX_LENGTH_BITS - C_INDEX_BITS)
+    return sum(each + count for count in symbol_counts)
+
+
 def _c_stream_bytes(operator: Operator) -> int:
     """What the C core takes for an operator's open stream; 0 where no encoding is set yet."""
     if operator.weights is None or not isinstance(operator.weights.encoding, StreamDescriptor):
         return 0
     descriptor = operator.weights.encoding
-    total, cells = stream_scratch_bytes(descriptor), 1
+    row, cells = row_buffer_bytes(descriptor), 1
     sparse = descriptor.layout is Layout.SPARSE
     # Positions and counts of pairs have 16 bits.
     pairs = operator.kind is not OperatorKind.DEPTHWISE_CONV_2D and descriptor.cols < Limit.SPARSE_ROW_LENGTH
     if descriptor.layout is Layout.BITS:
-        total = descriptor.cols
+        row = descriptor.cols
     elif sparse and not pairs:
-        total = max(total, stream_table_bytes(descriptor) + descriptor.cols)
+        row = max(row, descriptor.cols)
     elif sparse and operator.kind is OperatorKind.CONV_2D:
         cells = operator.attributes.get("kernel_h", 1) * operator.attributes.get("kernel_w", 1)
-    return _words(total) + (_words(2 * (cells + 1)) if cells > 1 else 0)
+    own = _words(_c_table_bytes(descriptor) + row)
+    return own + (_words(2 * (cells + 1)) if cells > 1 else 0)
 
 
 def _words(size_bytes: int) -> int:

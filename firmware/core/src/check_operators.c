@@ -34,12 +34,12 @@ int thimble_check_window(const thimble_step_context *context, const int32_t *a, 
 
 int thimble_check_weighted(const thimble_step_context *context, thimble_constant *weights) {
     const thimble_operator *op = context->op;
-    *weights = thimble_constant_at(context->model, op->constants[0] - 1u);
+    *weights = thimble_constant_of(context->model, op, 0);
     uint32_t rows = weights->fields[THIMBLE_FIELD_WEIGHTS_ROWS];
-    thimble_constant requant = thimble_constant_at(context->model, op->constants[1] - 1u);
+    thimble_constant requant = thimble_constant_of(context->model, op, 1);
     uint32_t scales = requant.fields[THIMBLE_FIELD_REQUANT_COUNT];
     if (op->constant_count > 2) {
-        thimble_constant bias = thimble_constant_at(context->model, op->constants[2] - 1u);
+        thimble_constant bias = thimble_constant_of(context->model, op, 2);
         if (bias.fields[THIMBLE_FIELD_INTEGERS_COUNT] != rows) {
             return 0;
         }
@@ -84,7 +84,7 @@ static int check_operands(const check_state *state) {
     }
     for (uint32_t i = 0; i < op->constant_count; i++) {
         if (op->constants[i] == 0 ||
-            thimble_constant_at(state->step.model, op->constants[i] - 1u).kind + 1 != type->constant_kinds[i]) {
+            thimble_constant_of(state->step.model, op, i).kind + 1 != type->constant_kinds[i]) {
             return 0;
         }
     }
@@ -218,7 +218,7 @@ static uint32_t format_scratch_bytes(thimble_model *model, const thimble_operato
     if (!thimble_is_weighted(op->kind)) {
         return 0;
     }
-    thimble_constant weights = thimble_constant_at(model, op->constants[0] - 1u);
+    thimble_constant weights = thimble_constant_of(model, op, 0);
     return thimble_format_stream_bytes(model->registry, &weights);
 }
 

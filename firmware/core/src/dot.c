@@ -20,6 +20,10 @@
     "ldr %[odd], [%[w]], #4\n\t"                                                                                       \
     "sxtb16 %[even], %[odd]\n\t"                                                                                       \
     "sxtb16 %[odd], %[odd], ror #8\n\t" ALL_PRODUCTS
+#define FOUR_WEIGHTS_OFFSET                                                                                            \
+    "ldr %[odd], [%[w]], #4\n\t"                                                                                       \
+    "sxtab16 %[even], %[both], %[odd]\n\t"                                                                             \
+    "sxtab16 %[odd], %[both], %[odd], ror #8\n\t" ALL_PRODUCTS
 #define AGAIN                                                                                                          \
     "cmp %[w], %[end]\n\t"                                                                                             \
     "bne 1b\n\t"
@@ -33,10 +37,11 @@
     "ldrsb %[product], [%[" place "], %[i]]\n\t"                                                                       \
     "mul %[product], %[weight]\n\t"                                                                                    \
     "add %[" sum "], %[product]\n\t"
-#define ONE_WEIGHT                                                                                                     \
-    "ldrsb %[weight], [%[w], %[i]]\n\t"                                                                                \
+#define ALL_PRODUCTS                                                                                                   \
     PRODUCT("x", "s0") PRODUCT("x1", "s1") PRODUCT("x2", "s2") PRODUCT("x3", "s3")                                     \
     "add %[i], #1\n\t"
+#define ONE_WEIGHT "ldrsb %[weight], [%[w], %[i]]\n\t" ALL_PRODUCTS
+#define ONE_WEIGHT_OFFSET "ldrsb %[weight], [%[w], %[i]]\n\tadd %[weight], %[offset]\n\t" ALL_PRODUCTS
 #define THUMB1_OPERANDS                                                                                                \
     [s0] "+h"(s0), [s1] "+h"(s1), [s2] "+h"(s2), [s3] "+h"(s3), [i] "+l"(i), [weight] "=&l"(loaded),                   \
         [product] "=&l"(product)
@@ -102,36 +107,40 @@ void thimble_dot_block(const thimble_runs *runs, const int8_t *x, int32_t step, 
 void thimble_dot_block_offset(const int8_t *w, int32_t w_offset, const int8_t *x, int32_t step, int32_t count,
                               uint32_t *sums) {
     uint32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    int32_t i = 0;
 #if THIMBLE_USES_ASSEMBLY
-    if (count >= 4) {
+    if (count >= 8) {
         uint32_t even, odd, a, b;
-        __asm__("1:\n\t"
-                "ldr %[odd], [%[w]], #4\n\t"
-                "sxtab16 %[even], %[both], %[odd]\n\t"
-                "sxtab16 %[odd], %[both], %[odd], ror #8\n\t" ALL_PRODUCTS AGAIN
+        __asm__("1:\n\t" FOUR_WEIGHTS_OFFSET FOUR_WEIGHTS_OFFSET AGAIN
                 : OPERANDS
-                : [step] "r"(step), [step3] "r"(3 * step), [end] "r"(w + (count & ~3)),
+                : [step] "r"(step), [step3] "r"(3 * step), [end] "r"(w + (count & ~7)),
                   [both] "r"(thimble_both(w_offset))
                 : "cc", "memory");
-        count &= 3;
     }
-    const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
-#else
-    const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
-#if THIMBLE_DSP
+    count &= 7;
+#elif THIMBLE_DSP
     uint32_t both = thimble_both(w_offset);
-    for (; i < count - 3; i += 4) {
-        uint32_t word = thimble_load4(w + i);
+    for (; count >= 4; count -= 4, w += 4, x += 4) {
+        uint32_t word = thimble_load4(w);
         uint32_t even = thimble_sxtab16(both, word), odd = thimble_sxtab16_ror8(both, word);
-        s0 = thimble_products(even, odd, x + i, s0);
-        s1 = thimble_products(even, odd, x1 + i, s1);
-        s2 = thimble_products(even, odd, x2 + i, s2);
-        s3 = thimble_products(even, odd, x3 + i, s3);
+        s0 = thimble_products(even, odd, x, s0);
+        s1 = thimble_products(even, odd, x + step, s1);
+        s2 = thimble_products(even, odd, x + 2 * step, s2);
+        s3 = thimble_products(even, odd, x + 3 * step, s3);
     }
+#elif THIMBLE_USES_THUMB1_ASSEMBLY
+    int32_t whole = count & ~3, loaded, product;
+    if (whole > 0) {
+        int32_t i = -whole;
+        w += whole, x += whole;
+        __asm__("1:\n\t" ONE_WEIGHT_OFFSET ONE_WEIGHT_OFFSET ONE_WEIGHT_OFFSET ONE_WEIGHT_OFFSET "bne 1b\n\t"
+                : THUMB1_OPERANDS
+                : THUMB1_PLACES, [offset] "h"(w_offset)
+                : "cc", "memory");
+    }
+    count &= 3;
 #endif
-#endif
-    for (; i < count; i++) {
+    const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
+    for (int32_t i = 0; i < count; i++) {
         int32_t weight = w[i] + w_offset;
         s0 += (uint32_t)(weight * x[i]);
         s1 += (uint32_t)(weight * x1[i]);

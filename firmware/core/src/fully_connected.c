@@ -19,18 +19,31 @@ static uint32_t sparse_row(const thimble_stream *stream, const int8_t *x, uint32
     return acc;
 }
 
+/* One function for all rows: it is large, and there is one call of it for each of them. */
+#if defined(__GNUC__)
+__attribute__((noinline))
+#endif
+static int8_t requantise(const thimble_output_stage *stage, uint32_t sum) {
+    return thimble_is_usual(stage) ? thimble_requantise_usual(stage, sum) : thimble_requantise(stage, sum);
+}
+
 /* Rows that lie in the file as they are: a block of them shares each activation that is loaded. Returns how many were
  * computed. */
 static int32_t run_raw_blocks(thimble_rows *rows, const int8_t *x, int32_t x_offset, int8_t *out) {
     int32_t cols = (int32_t)rows->stream.cols, row = 0;
+    thimble_output_stage stage = rows->stage;
+    thimble_read_stage(rows, 0, &stage);
     while (row + THIMBLE_BLOCK <= (int32_t)rows->stream.rows) {
-        uint32_t sums[THIMBLE_BLOCK] = {0, 0, 0, 0};
+        uint32_t sums[THIMBLE_BLOCK];
         thimble_dot_block_offset(x, x_offset, (const int8_t *)rows->stream.payload + row * cols, cols, cols, sums);
         for (int32_t i = 0; i < THIMBLE_BLOCK; i++, row++) {
-            thimble_rows_next_stage(rows);
-            out[row] = thimble_requantise(&rows->stage, sums[i] + rows->bias);
+            if (rows->scale_count > 1) {
+                thimble_read_stage(rows, (uint32_t)row, &stage);
+            }
+            out[row] = requantise(&stage, sums[i] + thimble_bias_at(rows, (uint32_t)row));
         }
     }
+    rows->channel = (uint32_t)row;
     return row;
 }
 
@@ -52,7 +65,7 @@ static int32_t run(thimble_step_context *context) {
             uint32_t sum = thimble_gives_pairs(stream)
                                ? sparse_row(stream, x, rows.bias, -x_offset)
                                : thimble_dot(x, x_offset, stream->row, (int32_t)stream->cols, rows.bias);
-            out[row] = thimble_requantise(&rows.stage, sum);
+            out[row] = requantise(&rows.stage, sum);
         }
     }
     return error;

@@ -39,7 +39,7 @@ uint64_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_te
 }
 
 static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
-    thimble_constant weights = thimble_constant_at(model, op->constants[0] - 1u);
+    thimble_constant weights = thimble_constant_of(model, op, 0);
     int pairs = op->kind != THIMBLE_OPERATOR_DEPTHWISE_CONV_2D;
     uint64_t bytes = thimble_stream_bytes(model->registry, &weights, pairs);
     if (THIMBLE_HAS_LAYOUT(SPARSE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
@@ -54,7 +54,7 @@ static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
 
 /* What a CONV_2D takes that goes by columns; 0: it goes row by row. */
 static uint64_t column_bytes(thimble_model *model, const thimble_operator *op) {
-    thimble_constant weights = thimble_constant_at(model, op->constants[0] - 1u);
+    thimble_constant weights = thimble_constant_of(model, op, 0);
     uint32_t cols = weights.fields[THIMBLE_FIELD_WEIGHTS_COLS], groups = (uint32_t)op->attributes[THIMBLE_CONV_2D_GROUPS];
     uint32_t channels = weights.fields[THIMBLE_FIELD_WEIGHTS_ROWS] / groups;
     uint32_t cells = (uint32_t)(op->attributes[THIMBLE_CONV_2D_KERNEL_H] * op->attributes[THIMBLE_CONV_2D_KERNEL_W]);

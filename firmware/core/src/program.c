@@ -124,7 +124,7 @@ static thimble_cursor seek(const thimble_model *model, thimble_place *place, uin
     }
     thimble_cursor cursor = thimble_cursor_at(model, place->at);
     while (place->index < index) {
-        if (place == &model->constant_place) {
+        if (place != &model->tensor_place) {
             thimble_read_constant(&cursor);
         } else {
             thimble_tensor tensor;
@@ -143,7 +143,8 @@ thimble_tensor thimble_tensor_at(thimble_model *model, uint32_t index) {
     return tensor;
 }
 
-thimble_constant thimble_constant_at(thimble_model *model, uint32_t index) {
-    thimble_cursor cursor = seek(model, &model->constant_place, model->first_constant, index);
+thimble_constant thimble_constant_of(thimble_model *model, const thimble_operator *op, uint32_t which) {
+    uint32_t index = op->constants[which] - 1u;
+    thimble_cursor cursor = seek(model, &model->constant_places[which], model->first_constant, index);
     return thimble_read_constant(&cursor);
 }

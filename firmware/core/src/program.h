@@ -68,7 +68,8 @@ void thimble_read_operator(thimble_cursor *cursor, const thimble_model *model, t
 void thimble_read_port(thimble_cursor *cursor, thimble_port *port);
 
 thimble_tensor thimble_tensor_at(thimble_model *model, uint32_t index);
-thimble_constant thimble_constant_at(thimble_model *model, uint32_t index);
+/* Constant number `which` of an operator that has it. */
+thimble_constant thimble_constant_of(thimble_model *model, const thimble_operator *op, uint32_t which);
 
 static inline int thimble_is_weighted(uint32_t kind) {
     return kind <= THIMBLE_OPERATOR_FULLY_CONNECTED; /* the first three */

@@ -10,8 +10,8 @@ int thimble_has_pairs(const thimble_constant *weights) {
            weights->fields[THIMBLE_FIELD_WEIGHTS_COLS] < 65536;
 }
 
-static uint32_t table_bytes(const thimble_registry *registry, const thimble_constant *weights) {
-    return registry->coders[weights->fields[THIMBLE_FIELD_WEIGHTS_CODER]]->table_bytes(weights);
+static const thimble_coder_type *coder_of(const thimble_registry *registry, const thimble_constant *weights) {
+    return registry->coders[weights->fields[THIMBLE_FIELD_WEIGHTS_CODER]];
 }
 
 uint32_t thimble_format_stream_bytes(const thimble_registry *registry, const thimble_constant *weights) {
@@ -22,21 +22,20 @@ uint32_t thimble_format_stream_bytes(const thimble_registry *registry, const thi
     } else if (THIMBLE_IS_LAYOUT(BITS, f[THIMBLE_FIELD_WEIGHTS_LAYOUT]) || thimble_is_raw(weights)) {
         row = 0;
     }
-    return table_bytes(registry, weights) + row;
+    return coder_of(registry, weights)->table_bytes(weights) + row;
 }
 
 uint32_t thimble_stream_bytes(const thimble_registry *registry, const thimble_constant *weights, int pairs) {
     const uint32_t *f = weights->fields;
-    uint32_t bytes = thimble_format_stream_bytes(registry, weights);
-    uint32_t cols = f[THIMBLE_FIELD_WEIGHTS_COLS];
-    if (THIMBLE_IS_LAYOUT(BITS, f[THIMBLE_FIELD_WEIGHTS_LAYOUT])) {
-        bytes = cols;
-    } else if (THIMBLE_HAS_DENSE_ROWS && THIMBLE_IS_LAYOUT(SPARSE, f[THIMBLE_FIELD_WEIGHTS_LAYOUT]) &&
-               !(pairs && thimble_has_pairs(weights))) {
-        uint32_t row = 3 * f[THIMBLE_FIELD_WEIGHTS_MAX_ROW_ENTRIES];
-        bytes += cols > row ? cols - row : 0;
+    uint32_t row = f[THIMBLE_FIELD_WEIGHTS_COLS];
+    if (thimble_is_raw(weights)) {
+        return 0;
     }
-    return thimble_align4(bytes);
+    if (THIMBLE_IS_LAYOUT(SPARSE, f[THIMBLE_FIELD_WEIGHTS_LAYOUT])) {
+        uint32_t entries = 3 * f[THIMBLE_FIELD_WEIGHTS_MAX_ROW_ENTRIES];
+        row = !THIMBLE_HAS_DENSE_ROWS || (pairs && thimble_has_pairs(weights)) || entries > row ? entries : row;
+    }
+    return thimble_align4(coder_of(registry, weights)->own_table_bytes(weights) + row);
 }
 
 /* The value map: how an index becomes a weight. */
@@ -74,7 +73,7 @@ int32_t thimble_stream_open(thimble_stream *stream, const thimble_model *model, 
                             int pairs, uint8_t *scratch) {
     const uint32_t *f = weights->fields;
     memset(stream, 0, sizeof *stream);
-    stream->coder = model->registry->coders[f[THIMBLE_FIELD_WEIGHTS_CODER]];
+    stream->coder = coder_of(model->registry, weights);
     stream->payload = thimble_payload(model, weights);
     stream->limit = f[THIMBLE_FIELD_WEIGHTS_DATA_BYTES];
     stream->rows = f[THIMBLE_FIELD_WEIGHTS_ROWS];
@@ -95,7 +94,7 @@ int32_t thimble_stream_open(thimble_stream *stream, const thimble_model *model, 
         stream->positions = (uint16_t *)(void *)scratch;
         scratch += 2 * stream->max_row_entries;
     }
-    stream->buffer = (int8_t *)(scratch + table_bytes(model->registry, weights));
+    stream->buffer = (int8_t *)(scratch + stream->coder->own_table_bytes(weights));
     if (!thimble_is_raw(weights)) {
         stream->row = stream->buffer;
         error = stream->coder->open(stream, scratch);
@@ -124,10 +123,10 @@ int32_t thimble_stream_rewind(thimble_stream *stream) {
     stream->rows_left = stream->rows;
     stream->entries_left = stream->entry_count;
     stream->next = 0;
+    stream->weight = 0;
     stream->pending = 0;
     stream->reader.position = stream->start;
     stream->reader.bits = 0;
-    stream->reader.held = 0;
     if (thimble_stream_is_raw(stream)) {
         stream->row = NULL; /* raw: the rows of the file */
         return 0;

@@ -8,20 +8,22 @@
 
 #include "program.h"
 
-#define THIMBLE_HUFFMAN_COUNTS_OFFSET 128 /* in a table: codes of each length, behind the 64 primary entries */
-#define THIMBLE_HUFFMAN_TABLE_BYTES 192
-#define THIMBLE_CLASS_TABLE_BYTES 64
-#define THIMBLE_NO_SYMBOL 0xFFFFFFFFu /* an index or gap that no stream can have */
-
 typedef struct thimble_stream thimble_stream;
 
-/* The bytes of a stream as bits, or as a range coder's number. `position` may run past `limit`; what is read
- * there is 0, and thimble_stream_next finds out. */
+/* How far the bytes of a stream are read. `position` may run past `limit`; thimble_stream_next finds out. */
 typedef struct {
     uint32_t position; /* next byte */
-    uint32_t bits;     /* read and not used yet, or the range coder's code */
-    uint32_t held;     /* how many, or the range coder's range */
+    uint32_t bits;     /* of it that are read already, or the range coder's code */
+    uint32_t range;    /* the range coder's */
 } thimble_reader;
+
+/* The tables of one alphabet: see stream_codes.h. */
+typedef struct {
+    const int16_t *table;
+    uint32_t mask;          /* of the bits that index it */
+    const uint16_t *counts; /* HUFFMAN: of longer codes, by length */
+    const uint8_t *symbols; /* theirs, in code order */
+} thimble_codes;
 
 struct thimble_stream {
     const thimble_coder_type *coder;
@@ -42,9 +44,8 @@ struct thimble_stream {
     /* value map: entries, or NULL for IDENTITY */
     const int8_t *entries;
     int8_t ternary[4];
-    /* decoder's tables: gaps and values */
-    uint8_t *tables[2];
-    uint8_t *symbols[2];
+    /* decoder's tables: gaps and values, or RANGE */
+    thimble_codes codes[2];
     uint16_t *probabilities;
     /* the row */
     int8_t *buffer;
@@ -60,7 +61,8 @@ struct thimble_stream {
 };
 
 struct thimble_coder_type {
-    uint32_t (*table_bytes)(const thimble_constant *weights);
+    uint32_t (*table_bytes)(const thimble_constant *weights);     /* by the format's rule */
+    uint32_t (*own_table_bytes)(const thimble_constant *weights); /* what `open` takes */
     /* Reads the code lengths at `start` and moves it on; tables from `scratch` on. */
     int32_t (*open)(thimble_stream *stream, uint8_t *scratch);
     int32_t (*rewind)(thimble_stream *stream);
@@ -99,9 +101,5 @@ int32_t thimble_stream_next(thimble_stream *stream);
 
 /* Fields of a WEIGHTS constant against each other. Returns the features that it needs (positive), or an error. */
 int32_t thimble_check_weights(const thimble_constant *weights);
-
-/* Canonical code lengths as FORMAT.md, section 5.7 has them: at `*start` of the payload, which moves on.
- * `symbols` NULL: a CLASS table (a byte for each 6 bits: token << 3 | length). Otherwise a HUFFMAN table. */
-int32_t thimble_build_table(thimble_stream *stream, uint32_t count, uint8_t *table, uint8_t *symbols);
 
 #endif

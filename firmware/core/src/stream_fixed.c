@@ -1,50 +1,33 @@
 /* Coder FIXED: fields of value_bits and gap_bits; and layout BITS, which goes with it. */
-#include "bit_reader.h"
+#include "fast.h"
 
-#define USES_NEIGHBOURS 0
+#include "stream_codes.h"
 
-static inline uint32_t read_value(thimble_reader *reader, thimble_stream *stream, int32_t before, int32_t back) {
-    (void)before, (void)back;
-    return read_bits(reader, stream, stream->value_bits);
+/* Four bits as four bytes. */
+static inline uint32_t spread(uint32_t bits) {
+    return (bits & 15) * 0x204081u & 0x01010101u;
 }
 
-static inline uint32_t read_gap(thimble_reader *reader, thimble_stream *stream) {
-    return read_bits(reader, stream, stream->gap_bits);
-}
-
-static inline uint32_t read_flag(thimble_reader *reader, thimble_stream *stream, int32_t before, int32_t back) {
-    (void)before, (void)back;
-    return read_bits(reader, stream, 1);
-}
-
-static inline int32_t identity(const thimble_stream *stream, uint32_t index) {
-    uint32_t sign = 1u << (stream->value_bits - 1);
-    return (int32_t)((index ^ sign) - sign);
-}
-
-#include "rows.h"
-
+/* The planes of a row: the weights that are not zero, and of them the negative ones, which BINARY leaves out. */
 static int32_t next_bits_row(thimble_stream *stream) {
-    uint32_t cols = stream->cols, plane = (cols + 31) / 32 * 4;
-    const uint8_t *bits = stream->payload + stream->reader.position;
+    const uint8_t *words = stream->payload + stream->reader.position;
+    uint32_t plane = (stream->cols + 31) / 32 * 4;
     int ternary = stream->value_map == THIMBLE_MAP_TERNARY;
-    int8_t positive = ternary ? stream->ternary[1] : 1, negative = ternary ? stream->ternary[2] : -1;
-    for (uint32_t i = 0; i < plane; i++) {
-        uint32_t used = i * 8 >= cols ? 0 : cols - i * 8 >= 8 ? 255u : (1u << (cols - i * 8)) - 1;
-        if ((bits[i] & ~used) != 0 || (ternary && (bits[plane + i] & (uint32_t)~bits[i]) != 0)) {
+    uint32_t positive = ternary ? (uint8_t)stream->ternary[1] : 1, negative = ternary ? (uint8_t)stream->ternary[2] : 255;
+    uint32_t *row = (uint32_t *)(void *)stream->buffer; /* scratch starts and ends with a word */
+    stream->reader.position += ternary ? 2 * plane : plane;
+    for (uint32_t left = stream->cols; left > 0; words += 4) {
+        uint32_t count = left < 32 ? left : 32, used = 0xFFFFFFFFu >> (32 - count);
+        uint32_t plus = thimble_read_u32(words), minus = ternary ? thimble_read_u32(words + plane) : ~plus & used;
+        if ((plus & ~used) != 0 || (ternary && (minus & ~plus) != 0)) {
             return THIMBLE_ERROR_BAD_STREAM;
         }
-    }
-    for (uint32_t j = 0; j < cols; j++) {
-        int bit = bits[j >> 3] >> (j & 7) & 1;
-        if (ternary) {
-            int minus = bits[plane + (j >> 3)] >> (j & 7) & 1;
-            stream->buffer[j] = minus ? negative : bit ? positive : 0;
-        } else {
-            stream->buffer[j] = bit ? positive : negative;
+        plus &= ~minus;
+        left -= count;
+        for (const uint32_t *end = row + (count + 3) / 4; row < end; plus >>= 4, minus >>= 4) {
+            *row++ = spread(plus) * positive + spread(minus) * negative;
         }
     }
-    stream->reader.position += ternary ? 2 * plane : plane;
     return 0;
 }
 
@@ -53,12 +36,42 @@ static uint32_t table_bytes(const thimble_constant *weights) {
     return 0;
 }
 
+static uint32_t own_table_bytes(const thimble_constant *weights) {
+    const uint32_t *f = weights->fields;
+    if (f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_BITS) {
+        return 0;
+    }
+    uint32_t gaps = f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_SPARSE ? 2u << f[THIMBLE_FIELD_WEIGHTS_GAP_BITS] : 0;
+    return gaps + (2u << f[THIMBLE_FIELD_WEIGHTS_VALUE_BITS]);
+}
+
 static int32_t open_fixed(thimble_stream *stream, uint8_t *scratch) {
-    (void)stream, (void)scratch;
+    int16_t *table = (int16_t *)(void *)scratch;
+    uint32_t bits = stream->gap_bits, sign = 1u << (stream->value_bits - 1);
+    if (stream->layout == THIMBLE_LAYOUT_BITS) {
+        return 0;
+    }
+    if (stream->layout == THIMBLE_LAYOUT_SPARSE) {
+        stream->codes[THIMBLE_GAPS].table = table;
+        stream->codes[THIMBLE_GAPS].mask = (1u << bits) - 1;
+        for (uint32_t gap = 0; gap < 1u << bits; gap++) {
+            *table++ = (int16_t)(bits << 8 | gap);
+        }
+    }
+    stream->codes[THIMBLE_VALUES].table = table;
+    stream->codes[THIMBLE_VALUES].mask = 2 * sign - 1;
+    for (uint32_t index = 0; index < 2 * sign; index++) {
+        uint32_t weight = (index ^ sign) - sign; /* IDENTITY is two's complement */
+        if (stream->entries && index < stream->value_count) {
+            weight = (uint32_t)stream->entries[index];
+        }
+        int is_weight = index < stream->value_count;
+        *table++ = is_weight ? (int16_t)(stream->value_bits << 8 | (weight & 0xFF)) : THIMBLE_BAD_CODE;
+    }
     return 0;
 }
 
 const thimble_coder_type thimble_coder_fixed = {
-    table_bytes,   open_fixed,   NULL, THIMBLE_ROWS,
-    bits_finished, THIMBLE_HAS(BITS) ? next_bits_row : NULL,
+    table_bytes,       own_table_bytes,       open_fixed, NULL,
+    THIMBLE_CODE_ROWS, thimble_bits_finished, THIMBLE_HAS(BITS) ? next_bits_row : NULL,
 };

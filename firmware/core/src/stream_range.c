@@ -1,14 +1,13 @@
 /* Coder RANGE: an adaptive binary range decoder in the manner of LZMA (7-Zip's LZMA specification), with
- * 31-bit words. In a reader, `bits` is the code and `held` the range. */
-#include "fast.h"
-
+ * 31-bit words. In a reader, `bits` is the code. */
 #include <string.h>
 
+#include "build.h"
 #include "stream.h"
 
-#define USES_NEIGHBOURS 1
 #define INITIAL_RANGE ((1u << THIMBLE_RANGE_TOP_BITS) - 1)
 #define PROBABILITY_ONE (1u << THIMBLE_RANGE_PROBABILITY_BITS)
+#define NO_GAP 0xFFFFFFFFu
 #define GAP_CONTEXTS (1u << THIMBLE_RANGE_GAP_CLASS_BITS)
 
 static inline uint32_t range_byte(thimble_reader *reader, const thimble_stream *stream) {
@@ -21,13 +20,13 @@ static inline uint32_t decide(thimble_reader *reader, const thimble_stream *stre
     uint32_t bit = reader->bits >= bound;
     if (bit) {
         reader->bits -= bound;
-        reader->held -= bound;
+        reader->range -= bound;
     } else {
-        reader->held = bound;
+        reader->range = bound;
     }
     /* It ends: probabilities keep above 0 and below one, so that neither part is ever empty. */
-    while (reader->held < 1u << THIMBLE_RANGE_RENORMALISE_BITS) {
-        reader->held <<= 8;
+    while (reader->range < 1u << THIMBLE_RANGE_RENORMALISE_BITS) {
+        reader->range <<= 8;
         reader->bits = reader->bits << 8 | range_byte(reader, stream);
     }
     return bit;
@@ -36,7 +35,7 @@ static inline uint32_t decide(thimble_reader *reader, const thimble_stream *stre
 static uint32_t decide_by(thimble_reader *reader, const thimble_stream *stream, uint32_t context) {
     uint16_t *probability = stream->probabilities + context;
     uint32_t p = *probability, shift = stream->gap_bits & 7;
-    uint32_t bit = decide(reader, stream, (reader->held >> THIMBLE_RANGE_PROBABILITY_BITS) * p);
+    uint32_t bit = decide(reader, stream, (reader->range >> THIMBLE_RANGE_PROBABILITY_BITS) * p);
     *probability = (uint16_t)(bit ? p - (p >> shift) : p + ((PROBABILITY_ONE - p) >> shift));
     return bit;
 }
@@ -44,7 +43,7 @@ static uint32_t decide_by(thimble_reader *reader, const thimble_stream *stream, 
 /* A number of `depth` bits, whose first bit has the context `root`. All that is hot here stands in local variables. */
 static uint32_t read_tree(thimble_reader *reader, const thimble_stream *stream, uint32_t base, uint32_t depth,
                           uint32_t root) {
-    uint32_t code = reader->bits, range = reader->held, shift = stream->gap_bits & 7, end = 1u << depth, node = 1;
+    uint32_t code = reader->bits, range = reader->range, shift = stream->gap_bits & 7, end = 1u << depth, node = 1;
     uint16_t *probabilities = stream->probabilities + base, *probability = stream->probabilities + root;
     do {
         uint32_t p = *probability, bound = (range >> THIMBLE_RANGE_PROBABILITY_BITS) * p;
@@ -65,7 +64,7 @@ static uint32_t read_tree(thimble_reader *reader, const thimble_stream *stream, 
         probability = probabilities + node;
     } while (node < end);
     reader->bits = code;
-    reader->held = range;
+    reader->range = range;
     return node - end;
 }
 
@@ -85,12 +84,12 @@ static inline uint32_t read_gap(thimble_reader *reader, thimble_stream *stream) 
     uint32_t base = 1u << stream->value_bits;
     uint32_t size = read_tree(reader, stream, base, THIMBLE_RANGE_GAP_CLASS_BITS, base + 1);
     if (size > THIMBLE_CLASS_GAP_MAX) {
-        return THIMBLE_NO_SYMBOL;
+        return NO_GAP;
     }
     uint32_t gap = 1;
     for (uint32_t place = 0; place < size; place++) {
         uint32_t bit = place == 0 ? decide_by(reader, stream, base + GAP_CONTEXTS + size)
-                                  : decide(reader, stream, reader->held >> 1);
+                                  : decide(reader, stream, reader->range >> 1);
         gap = gap << 1 | bit;
     }
     return gap - 1;
@@ -106,7 +105,109 @@ static inline int32_t identity(const thimble_stream *stream, uint32_t index) {
     return (int32_t)index < half ? (int32_t)index : half - 1 - (int32_t)index;
 }
 
-#include "rows.h"
+static inline int8_t weight_of(const thimble_stream *stream, uint32_t index) {
+    int has_entries = !THIMBLE_HAS_MAP(IDENTITY) || stream->entries;
+    return has_entries ? stream->entries[index] : (int8_t)identity(stream, index);
+}
+
+/* The weight `distance` positions back in scan order: the row buffer still holds the row before from `j` on. */
+static inline int32_t back_of(const thimble_stream *stream, uint32_t j) {
+    uint32_t distance = stream->gap_bits >> THIMBLE_RANGE_SHIFT_BITS;
+    if (distance == 0) {
+        return 0;
+    }
+    return stream->buffer[j >= distance ? j - distance : j + stream->cols - distance];
+}
+
+static int32_t next_dense_row(thimble_stream *stream) {
+    thimble_reader reader = stream->reader;
+    uint32_t cols = stream->cols, end = stream->value_count;
+    int8_t *row = stream->buffer;
+    int32_t before = row[cols - 1];
+    for (uint32_t j = 0; j < cols; j++) {
+        uint32_t index = read_value(&reader, stream, before, back_of(stream, j));
+        if (index >= end) {
+            return THIMBLE_ERROR_BAD_STREAM;
+        }
+        int8_t weight = weight_of(stream, index);
+        row[j] = weight;
+        before = weight;
+    }
+    stream->reader = reader;
+    return 0;
+}
+
+static int32_t next_bitmap_row(thimble_stream *stream) {
+    thimble_reader reader = stream->reader;
+    uint32_t cols = stream->cols;
+    int8_t *row = stream->buffer;
+    int32_t before = row[cols - 1];
+    for (uint32_t j = 0; j < cols; j++) {
+        int32_t back = back_of(stream, j);
+        int8_t weight = 0;
+        if (read_flag(&reader, stream, before, back)) {
+            uint32_t index = read_value(&reader, stream, before, back);
+            if (index >= stream->value_count) {
+                return THIMBLE_ERROR_BAD_STREAM;
+            }
+            weight = weight_of(stream, index);
+        }
+        row[j] = weight;
+        before = weight;
+    }
+    stream->reader = reader;
+    return 0;
+}
+
+static int32_t next_sparse_row(thimble_stream *stream) {
+    thimble_reader reader = stream->reader;
+    uint32_t cols = stream->cols, next = stream->next, left = stream->entries_left, kept = 0;
+    int8_t weight = stream->weight;
+    uint8_t pending = stream->pending;
+    if (!thimble_gives_pairs(stream)) {
+        memset(stream->buffer, 0, cols);
+    }
+    for (;;) {
+        if (pending) {
+            if (next > cols) {
+                next -= cols;
+                break;
+            }
+            if (weight != 0) {
+                if (kept == stream->max_row_entries) {
+                    return THIMBLE_ERROR_BAD_STREAM;
+                }
+                if (thimble_gives_pairs(stream)) {
+                    stream->positions[kept] = (uint16_t)(next - 1);
+                    stream->buffer[kept] = weight;
+                } else {
+                    stream->buffer[next - 1] = weight;
+                }
+                kept++;
+            }
+            pending = 0;
+        }
+        if (left == 0) {
+            break;
+        }
+        left--;
+        uint32_t gap = read_gap(&reader, stream);
+        uint32_t index = gap == NO_GAP ? gap : read_value(&reader, stream, 0, 0);
+        if (index >= stream->value_count) {
+            return THIMBLE_ERROR_BAD_STREAM;
+        }
+        weight = weight_of(stream, index);
+        next += gap + 1;
+        pending = 1;
+    }
+    stream->reader = reader;
+    stream->next = next;
+    stream->entries_left = left;
+    stream->weight = weight;
+    stream->pending = pending;
+    stream->count = kept;
+    return 0;
+}
 
 static uint32_t context_count(uint32_t layout, uint32_t value_bits) {
     uint32_t extra = layout == THIMBLE_LAYOUT_SPARSE ? 2 * GAP_CONTEXTS : THIMBLE_RANGE_SIGN_CONTEXTS;
@@ -134,7 +235,7 @@ static int32_t rewind_range(thimble_stream *stream) {
     for (uint32_t i = 0; i < 4; i++) {
         stream->reader.bits = stream->reader.bits << 8 | range_byte(&stream->reader, stream);
     }
-    stream->reader.held = INITIAL_RANGE;
+    stream->reader.range = INITIAL_RANGE;
     return stream->reader.bits >= INITIAL_RANGE ? THIMBLE_ERROR_BAD_STREAM : 0;
 }
 
@@ -145,6 +246,12 @@ static int range_finished(const thimble_stream *stream) {
 }
 
 const thimble_coder_type thimble_coder_range = {
-    table_bytes,    open_range, rewind_range, THIMBLE_ROWS,
-    range_finished, NULL,
+    table_bytes,
+    table_bytes,
+    open_range,
+    rewind_range,
+    {THIMBLE_HAS_LAYOUT(DENSE) ? next_dense_row : NULL, THIMBLE_HAS_LAYOUT(SPARSE) ? next_sparse_row : NULL,
+     THIMBLE_HAS_LAYOUT(BITMAP) ? next_bitmap_row : NULL},
+    range_finished,
+    NULL,
 };

@@ -6,4 +6,4 @@ static uint32_t table_bytes(const thimble_constant *weights) {
     return 0;
 }
 
-const thimble_coder_type thimble_coder_raw = {table_bytes, NULL, NULL, {NULL, NULL, NULL}, NULL, NULL};
+const thimble_coder_type thimble_coder_raw = {table_bytes, table_bytes, NULL, NULL, {NULL, NULL, NULL}, NULL, NULL};

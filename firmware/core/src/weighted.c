@@ -5,15 +5,15 @@
 int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int pairs,
                           uint8_t **scratch) {
     const int32_t *a = op->attributes;
-    thimble_constant weights = thimble_constant_at(model, op->constants[0] - 1u);
-    thimble_constant requant = thimble_constant_at(model, op->constants[1] - 1u);
+    thimble_constant weights = thimble_constant_of(model, op, 0);
+    thimble_constant requant = thimble_constant_of(model, op, 1);
     rows->scales = thimble_payload(model, &requant);
     rows->form = requant.fields[THIMBLE_FIELD_REQUANT_FORM];
     rows->shift_base = (int32_t)requant.fields[THIMBLE_FIELD_REQUANT_SHIFT_BASE];
     rows->scale_count = requant.fields[THIMBLE_FIELD_REQUANT_COUNT];
     rows->biases = NULL;
     if (op->constant_count > 2) {
-        thimble_constant bias = thimble_constant_at(model, op->constants[2] - 1u);
+        thimble_constant bias = thimble_constant_of(model, op, 2);
         rows->biases = thimble_payload(model, &bias);
         rows->bias_bits = bias.fields[THIMBLE_FIELD_INTEGERS_BITS];
     }

@@ -136,7 +136,7 @@ static result run_stream(const uint8_t *data, uint32_t length) {
     if (found.code < 0) {
         return found;
     }
-    uint8_t *payload = exactly(length - head);
+    uint8_t *payload = exactly(length - head + THIMBLE_SHA256_BYTES); /* in a file, the trailer lies behind it */
     memcpy(payload, data + head, length - head);
     memset(&model, 0, sizeof model);
     model.data = payload;
