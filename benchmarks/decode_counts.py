@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.core_counts import build_objects, count
+from benchmarks.core_build import build_objects
+from benchmarks.core_counts import count
 from model_packager.format_table import OperatorKind
 from model_packager.model import Model, Operator, Port, Requant, Tensor, Weights
 from model_packager.pack import pack
@@ -78,13 +79,11 @@ def main() -> None:
         for weights, values in matrices().items():
             for encoding in ENCODINGS[weights]:
                 result = pack(layer(values, encoding))
-                model = folder / "layer.thimble"
-                model.write_bytes(result.data)
                 (operator,) = result.model.operators
                 assert operator.weights is not None and operator.weights.encoding is not None
                 if operator.weights.encoding.encoding.name != encoding:
                     raise SystemExit(f"{weights} as {encoding} is larger than raw")
-                counts = [count(core, objects[core], model, folder).instructions for core in CORES]
+                counts = [count(core, objects[core], result.data, folder).instructions for core in CORES]
                 bits = 8 * result.report.file_bytes / values.size
                 each = [f"{found / values.size:.1f}" for found in counts]
                 nonzero = counts[CORES.index("m4")] / np.count_nonzero(values)

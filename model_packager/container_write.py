@@ -28,7 +28,16 @@ from model_packager.container_read import (
     stream_features,
     trailer_bytes,
 )
-from model_packager.encoders import Encoding, Objective, Stream, StreamDescriptor, choose, encode
+from model_packager.encoders import (
+    Encoding,
+    EncodingPattern,
+    Objective,
+    Stream,
+    StreamDescriptor,
+    choose,
+    choose_matching,
+    encode,
+)
 from model_packager.encoders.bit_planes import BINARY
 from model_packager.encoders.choose import raw
 from model_packager.encoders.scratch import is_raw, stream_scratch_bytes
@@ -208,6 +217,8 @@ def _stream(weights: Weights, asked: Any, objective: Objective, reads_bits: bool
         if is_raw(wanted):
             return raw(weights.values)
         wanted = wanted.encoding
+    if isinstance(wanted, EncodingPattern):
+        return choose_matching(weights.values, wanted)
     return (
         encode(weights.values, wanted) if isinstance(wanted, Encoding) else choose(weights.values, objective)
     )

@@ -17,7 +17,15 @@ from typing import cast
 import numpy as np
 
 from model_packager import container, reference
-from model_packager.encoders import Encoding, Objective, Stream, choose, encode
+from model_packager.encoders import (
+    Encoding,
+    EncodingPattern,
+    Objective,
+    Stream,
+    choose,
+    choose_matching,
+    encode,
+)
 from model_packager.encoders.bit_planes import BINARY
 from model_packager.encoders.choose import raw
 from model_packager.errors import ImportRefused, PackError, UsageError
@@ -127,13 +135,16 @@ def _plain(model: Model) -> Callable[[Operator], Stream]:
     return encode_one
 
 
-def _chosen(operator: Operator, objective: str, scratch_limit_bytes: int) -> Stream:
+def _chosen(model: Model, operator: Operator, objective: str, scratch_limit_bytes: int) -> Stream:
     """The stream that a pass asked for, where that is not larger than raw, or the best one."""
     assert operator.weights is not None
     values, asked = operator.weights.values, operator.weights.encoding
     if isinstance(asked, Encoding):
         return min(encode(values, asked), raw(values), key=lambda each: each.stored_bytes)
-    return choose(values, cast(Objective, objective), scratch_limit_bytes)
+    if isinstance(asked, EncodingPattern):
+        return choose_matching(values, asked)
+    uses = model.mac_count(operator) / values.size
+    return choose(values, cast(Objective, objective), scratch_limit_bytes, uses)
 
 
 def _weights(operator: Operator) -> Weights:
@@ -296,7 +307,7 @@ def _smallest_file(model: Model, objective: str, signer: Signer | None) -> tuple
     limit = model.arena_bytes
 
     def encode_one(operator: Operator) -> Stream:
-        return plain(operator) if model.reads_bits(operator) else _chosen(operator, objective, limit)
+        return plain(operator) if model.reads_bits(operator) else _chosen(model, operator, objective, limit)
 
     streams = _streams(model, encode_one)
     data = _dump(model, options, streams, signer)

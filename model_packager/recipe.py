@@ -15,7 +15,7 @@ from typing import Any
 import numpy.typing as npt
 import yaml
 
-from model_packager.encoders import Encoding
+from model_packager.encoders import Encoding, EncodingPattern
 from model_packager.errors import UsageError
 from model_packager.format_table import Coder, Layout, ValueMap
 from model_packager.model import Model
@@ -33,7 +33,8 @@ Array = npt.NDArray[Any]
 
 
 def encode(model: Model, match: str | Sequence[str] = "*", encoding: str = "") -> Model:
-    """Ask for an encoding by name, such as "sparse-huffman-codebook". Changes `model`."""
+    """Ask for an encoding by name, such as "sparse-huffman-codebook", or for the smallest of those that a
+    pattern such as "any-range-any" names. Changes `model`."""
     chosen = parse_encoding(encoding)
     for layer in select_layers(model, match):
         assert layer.weights is not None
@@ -96,15 +97,21 @@ class Recipe:
         return changed
 
 
-def parse_encoding(name: str) -> Encoding:
-    """An ``Encoding`` from its name, layout-coder-map; raises ``UsageError`` for an unknown name."""
+def parse_encoding(name: str) -> Encoding | EncodingPattern:
+    """An ``Encoding`` from its name, layout-coder-map, or a pattern where a part is "any"; raises
+    ``UsageError`` for an unknown name."""
     parts = name.upper().split("-")
     kinds: tuple[Any, ...] = (Layout, Coder, ValueMap)
-    if len(parts) == 3 and all(part in kind.__members__ for part, kind in zip(parts, kinds, strict=True)):
-        layout, coder, value_map = (kind[part] for part, kind in zip(parts, kinds, strict=True))
-        return Encoding(layout, coder, value_map)
+    if len(parts) == 3 and all(
+        part == "ANY" or part in kind.__members__ for part, kind in zip(parts, kinds, strict=True)
+    ):
+        chosen: list[Any] = [kind.__members__.get(part) for part, kind in zip(parts, kinds, strict=True)]
+        return EncodingPattern(*chosen) if None in chosen else Encoding(*chosen)
     choices = ["/".join(kind.__members__).lower() for kind in kinds]
-    raise UsageError(f"there is no encoding '{name}'; its form is {choices[0]}-{choices[1]}-{choices[2]}")
+    raise UsageError(
+        f"there is no encoding '{name}'; its form is {choices[0]}-{choices[1]}-{choices[2]}"
+        ", each of them a name or any"
+    )
 
 
 def load_recipe(path: str | Path) -> Recipe:

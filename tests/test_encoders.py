@@ -17,13 +17,15 @@ from hypothesis import strategies as st
 
 from model_packager.encoders import (
     Encoding,
+    EncodingPattern,
     Stream,
     StreamDescriptor,
     candidates,
     check_descriptor,
     choose,
+    choose_matching,
+    cost,
     decode,
-    decode_cycles,
     encode,
     range_coder,
     stream_scratch_bytes,
@@ -158,20 +160,39 @@ def test_choose_speed_is_neither_larger_nor_slower_than_raw(values: Weights) -> 
     np.testing.assert_array_equal(decode(best), values)
     raw = StreamDescriptor(*values.shape, Layout.DENSE, Coder.FIXED, ValueMap.IDENTITY, 8)
     assert best.stored_bytes <= values.size + raw.stored_bytes
-    assert decode_cycles(best.descriptor) <= decode_cycles(raw)
+    assert cost(best.descriptor, 1) <= cost(raw, 1)
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
+    ("values", "uses", "expected"),
     [
-        (gaussian(8, 64, 40), "dense-fixed-identity"),
-        (gaussian(20, 100, 40, density=0.04), "sparse-class-identity"),
-        (np.where(gaussian(8, 64, 1) > 0, 1, -1).astype(np.int8), "bits-fixed-binary"),
-        (np.sign(gaussian(8, 64, 1)) * np.int8(7), "bits-fixed-ternary"),
+        (gaussian(8, 64, 40), 1, "dense-fixed-identity"),
+        (gaussian(20, 100, 40, density=0.02), 1, "sparse-class-identity"),
+        (gaussian(20, 100, 40, density=0.05), 1, "dense-fixed-identity"),
+        (gaussian(20, 100, 40, density=0.05), 100, "sparse-class-identity"),
+        (np.where(gaussian(8, 64, 1) > 0, 1, -1).astype(np.int8), 1, "dense-fixed-identity"),
     ],
 )
-def test_choose_speed_takes_the_expected_encoding(values: Weights, expected: str) -> None:
-    assert choose(values, "speed").descriptor.encoding.name == expected
+def test_choose_speed_takes_the_expected_encoding(values: Weights, uses: float, expected: str) -> None:
+    assert choose(values, "speed", uses=uses).descriptor.encoding.name == expected
+
+
+def test_choose_size_takes_the_range_coder_only_where_its_weights_are_used_often() -> None:
+    values = gaussian(60, 70, 25)
+    coders = [choose(values, "size", uses=uses).descriptor.coder for uses in (1, 100, 1000, None)]
+    assert Coder.RANGE not in coders[:2]
+    assert coders[2:] == [Coder.RANGE, Coder.RANGE]
+
+
+def test_choose_matching_takes_the_smallest_of_the_encodings_that_match() -> None:
+    values = gaussian(60, 70, 25, density=0.1)
+    for pattern in (EncodingPattern(None, Coder.CLASS, None), EncodingPattern(Layout.SPARSE, None, None)):
+        found = choose_matching(values, pattern)
+        np.testing.assert_array_equal(decode(found), values)
+        streams = [encode(values, item) for item in candidates(values) if pattern.matches(item)]
+        assert found.stored_bytes == min(stream.stored_bytes for stream in streams)
+    anything = choose_matching(values, EncodingPattern(None, None, None))
+    assert anything.stored_bytes == choose(values, "size").stored_bytes
 
 
 @pytest.mark.parametrize("objective", ["size", "speed"])

@@ -84,7 +84,7 @@ def test_pack_scratch_of_the_peak_is_traded_for_few_bytes(monkeypatch: pytest.Mo
         for operator in builder.model.operators:
             if operator.weights is not None:
                 shape = operator.weights.values.shape
-                operator.weights.values = builder.random.normal(0, 22, shape).clip(-127, 127).astype(np.int8)
+                operator.weights.values = builder.random.normal(0, 35, shape).clip(-127, 127).astype(np.int8)
         return builder.model
 
     traded = pack(network()).report

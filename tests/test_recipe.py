@@ -62,6 +62,23 @@ def test_recipe_encode_step_decides_the_encoding(network: Model, samples: dict[s
     assert (first.encoding.layout, first.encoding.coder) == (Layout.SPARSE, Coder.HUFFMAN)
 
 
+def test_recipe_encode_step_names_the_coder_by_layer_and_leaves_the_rest(
+    network: Model, samples: dict[str, np.ndarray]
+) -> None:
+    """The packer alone takes no range coder for weights that are used once."""
+    coders = {}
+    for encoding in ("any-range-any", "any-any-any", ""):
+        step = f"- encode: {{match: '#0', encoding: {encoding}}}\n" if encoding else ""
+        recipe = parse_recipe(f"steps:\n- prune: {{density: 0.3}}\n{step}")
+        result = pack(network, calibration=samples, recipe=recipe)
+        weights = [op.weights for op in result.model.operators if op.weights is not None]
+        coders[encoding] = [each.encoding.coder for each in weights]
+        assert weights[0].encoding.layout is not Layout.BITS
+    assert coders["any-range-any"][0] is Coder.RANGE
+    assert coders["any-range-any"][1:] == coders[""][1:]
+    assert coders[""][0] is not Coder.RANGE
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

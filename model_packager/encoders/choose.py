@@ -1,13 +1,13 @@
 """Which encoding a tensor gets.
 
-``size``: fewest bytes of payload and descriptor. ``speed``: fewest decode cycles among the streams that are
-not larger than raw 8-bit storage. Raw is always a candidate, so that nothing is ever larger than it.
+``size``: fewest bytes of payload and descriptor among the streams whose decoder costs little beside the
+multiplications that it feeds (``DECODE_SHARE``).
+``speed``: fewest instructions among the streams that are not larger than raw 8-bit storage. Raw is always a
+candidate, so that nothing is ever larger than it. ``choose_matching``: fewest bytes, whatever it costs.
 
-The cycles are of a fully connected row on a Cortex-M0+, decoding, position update and multiplication
-included. Sparse entries are as measured on LeNet-300-100 (docs/DESIGN.md, weight streams): fixed relative
-index 111 to 185, Huffman 132 to 149, class 85 to 88, range coder 400. The other figures extend them by the
-same steps: a weight that is multiplied costs 7, taking a fixed field 15, a Huffman symbol 45, a class token
-40, an adaptive bit 45, a codebook look-up 4; a position of a bitmap 8; a weight in bit planes 2.
+Costs are instructions of the C core on a Cortex-M4 for each weight of a fully connected layer, as
+``benchmarks/decode_counts.py`` counts them, less its multiplication; of sparse layouts for each entry, with
+it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_packager.encoders.bit_planes import is_binary
-from model_packager.encoders.descriptor import Encoding, Stream, StreamDescriptor
+from model_packager.encoders.descriptor import Encoding, EncodingPattern, Stream, StreamDescriptor
 from model_packager.encoders.log2 import is_log2
 from model_packager.encoders.scratch import is_raw, stream_scratch_bytes
 from model_packager.encoders.stream import Matrix, RangePlan, encode_bits, encode_matrix, plan, plan_range
@@ -31,13 +31,22 @@ from model_packager.format_table import Coder, Layout, Limit, ValueMap
 Objective = Literal["size", "speed"]
 Fits = Callable[[StreamDescriptor], bool]
 
-MULTIPLY_CYCLES = 7
-CODEBOOK_CYCLES = 4
-BITMAP_POSITION_CYCLES = 8
-BITS_CYCLES = 2
-ADAPTIVE_BIT_CYCLES = 45
-DENSE_CYCLES = {Coder.FIXED: 15, Coder.HUFFMAN: 45, Coder.CLASS: 40}
-SPARSE_CYCLES = {Coder.FIXED: 148, Coder.HUFFMAN: 140, Coder.CLASS: 87, Coder.RANGE: 400}
+RAW_MULTIPLY_COST = 1.2
+MULTIPLY_COST = 2.0
+BITMAP_FLAG_COST = 10.0
+BITS_COST = 5.0
+ADAPTIVE_BIT_COST = 30.0
+DENSE_COST = {Coder.FIXED: 10.0, Coder.HUFFMAN: 15.0, Coder.CLASS: 16.0}
+SPARSE_COST = {Coder.FIXED: 55.0, Coder.HUFFMAN: 57.0, Coder.CLASS: 55.0, Coder.RANGE: 390.0}
+
+SPARSE_MULTIPLY_COST = 14.0  # for each entry, in convolutions
+
+# What decoding a weight may cost under `size`: so much, or this share of the multiplications that it feeds,
+# whichever is more. The first keeps a fully connected layer below 20 instructions a weight, the second a
+# convolution within a quarter of what it takes anyway. All of it is about the range coder, which makes files
+# 1 to 2 % smaller, but also about bitmaps that are decoded for one use.
+DECODE_LIMIT = 18.0
+DECODE_SHARE = 1 / 4
 
 # The estimate of a range coder's size ignores adaptation, which loses a little, or gains where a tensor
 # changes on its way. It is run only when an estimate lower by this share would win.
@@ -75,45 +84,73 @@ def raw(values: npt.NDArray[np.int8]) -> Stream:
     return Stream(descriptor, np.ascontiguousarray(values).tobytes())
 
 
-def decode_cycles(descriptor: StreamDescriptor) -> float:
-    """Cycles to decode and multiply the whole matrix once, by the model above."""
+def decode_cost(descriptor: StreamDescriptor) -> float:
+    """Instructions to decode the whole matrix once, by the model above; sparse entries with one
+    multiplication."""
     count = descriptor.weight_count
-    value_map_cycles = CODEBOOK_CYCLES if descriptor.value_map is not ValueMap.IDENTITY else 0
-    if descriptor.layout is Layout.BITS:
-        return count * BITS_CYCLES
     if is_raw(descriptor):
-        return count * MULTIPLY_CYCLES
+        return 0.0
+    if descriptor.layout is Layout.BITS:
+        return count * BITS_COST
     if descriptor.layout is Layout.SPARSE:
-        return descriptor.entry_count * (SPARSE_CYCLES[descriptor.coder] + value_map_cycles)
-    if descriptor.coder is Coder.RANGE:
-        value_cycles = ADAPTIVE_BIT_CYCLES * descriptor.value_bits
-    else:
-        value_cycles = DENSE_CYCLES[descriptor.coder]
-    flag_cycles = 0
+        return descriptor.entry_count * SPARSE_COST[descriptor.coder]
+    is_range = descriptor.coder is Coder.RANGE
+    value_cost = ADAPTIVE_BIT_COST * descriptor.value_bits if is_range else DENSE_COST[descriptor.coder]
+    flag_cost = 0.0
     if descriptor.layout is Layout.BITMAP:
-        flag_cycles = ADAPTIVE_BIT_CYCLES if descriptor.coder is Coder.RANGE else BITMAP_POSITION_CYCLES
-    return count * (flag_cycles + value_cycles + value_map_cycles + MULTIPLY_CYCLES)
+        flag_cost = ADAPTIVE_BIT_COST if is_range else BITMAP_FLAG_COST
+    return count * (flag_cost + value_cost)
+
+
+def cost(descriptor: StreamDescriptor, uses: float) -> float:
+    """Instructions to decode the whole matrix once and to multiply it ``uses`` times."""
+    if descriptor.layout is Layout.SPARSE:
+        return decode_cost(descriptor) + descriptor.entry_count * SPARSE_MULTIPLY_COST * (uses - 1)
+    multiply_cost = RAW_MULTIPLY_COST if is_raw(descriptor) else MULTIPLY_COST
+    return decode_cost(descriptor) + descriptor.weight_count * multiply_cost * uses
+
+
+def is_worth_decoding(descriptor: StreamDescriptor, uses: float) -> bool:
+    """Whether a stream whose weights are multiplied ``uses`` times whenever they are decoded costs little
+    enough to decode."""
+    limit = max(DECODE_LIMIT, DECODE_SHARE * MULTIPLY_COST * uses)
+    return decode_cost(descriptor) <= limit * descriptor.weight_count
 
 
 def choose(
-    values: npt.NDArray[np.int8], objective: Objective = "size", scratch_limit_bytes: int | None = None
+    values: npt.NDArray[np.int8],
+    objective: Objective = "size",
+    scratch_limit_bytes: int | None = None,
+    uses: float | None = None,
 ) -> Stream:
     """The best stream of the int8 matrix ``values`` (rows, cols) under ``objective``, never larger than raw.
 
     ``scratch_limit_bytes``: streams whose decoder needs more scratch do not count; raw, which needs none,
-    always does. Raises ``UsageError`` for an objective that does not exist.
+    always does. ``uses``: multiplications of each weight for one decoding, 1 in a fully connected layer;
+    None: with ``size`` decoding may cost anything, with ``speed`` it is 1.
+
+    Raises ``UsageError`` for an objective that does not exist.
     """
     matrix = Matrix(values)
     encodings = _candidates(matrix)
 
     def fits(descriptor: StreamDescriptor) -> bool:
-        return scratch_limit_bytes is None or stream_scratch_bytes(descriptor) <= scratch_limit_bytes
+        is_small = scratch_limit_bytes is None or stream_scratch_bytes(descriptor) <= scratch_limit_bytes
+        return is_small and (uses is None or is_worth_decoding(descriptor, uses))
 
     if objective == "size":
         return _smallest(matrix, encodings, raw(values), fits)
     if objective == "speed":
-        return _fastest(matrix, encodings, raw(values), fits)
+        return _fastest(matrix, encodings, raw(values), fits, uses or 1)
     raise UsageError(f"there is no objective {objective!r}, only size and speed")
+
+
+def choose_matching(values: npt.NDArray[np.int8], pattern: EncodingPattern) -> Stream:
+    """The smallest stream of ``values`` (rows, cols) among the encodings that match, or raw; whatever its
+    decoder costs."""
+    matrix = Matrix(values)
+    encodings = [encoding for encoding in _candidates(matrix) if pattern.matches(encoding)]
+    return _smallest(matrix, encodings, raw(values), lambda descriptor: True)
 
 
 def _smallest(matrix: Matrix, encodings: list[Encoding], best: Stream, fits: Fits) -> Stream:
@@ -150,12 +187,14 @@ def _adaptive_plans(matrix: Matrix, encodings: list[Encoding], fits: Fits) -> li
     return list(by_layout.values())
 
 
-def _fastest(matrix: Matrix, encodings: list[Encoding], raw_stream: Stream, fits: Fits) -> Stream:
+def _fastest(
+    matrix: Matrix, encodings: list[Encoding], raw_stream: Stream, fits: Fits, uses: float
+) -> Stream:
     best = raw_stream
     for encoding in encodings:
         if encoding.coder is Coder.RANGE:
-            continue  # never the fastest: CLASS holds the same weights and decodes in a quarter of the time
+            continue  # never the fastest: CLASS holds the same weights and decodes in a tenth of the time
         stream = encode_matrix(matrix, encoding)
         if stream.stored_bytes <= raw_stream.stored_bytes and fits(stream.descriptor):
-            best = min(best, stream, key=lambda each: (decode_cycles(each.descriptor), each.stored_bytes))
+            best = min(best, stream, key=lambda each: (cost(each.descriptor, uses), each.stored_bytes))
     return best

@@ -38,6 +38,23 @@ class Encoding:
 
 
 @dataclass(frozen=True)
+class EncodingPattern:
+    """Encodings to choose from: None stands for any."""
+
+    layout: Layout | None
+    coder: Coder | None
+    value_map: ValueMap | None
+
+    def matches(self, encoding: Encoding) -> bool:
+        parts = (
+            (self.layout, encoding.layout),
+            (self.coder, encoding.coder),
+            (self.value_map, encoding.value_map),
+        )
+        return all(wanted is None or wanted is part for wanted, part in parts)
+
+
+@dataclass(frozen=True)
 class StreamDescriptor:
     """The WEIGHTS fields of the format table, without the payload's place in the file.
 

@@ -56,7 +56,7 @@ typedef struct {
     uint32_t first_input;
     uint32_t first_output;
     thimble_place tensor_place;
-    thimble_place constant_places[THIMBLE_MAX_OPERATOR_CONSTANTS]; /* weights, scales and biases are apart */
+    thimble_place constant_places[4]; /* for each constant of an operator: weights, scales and biases lie apart */
 } thimble_model;
 
 /* A model input or output. real = scale * (integer - zero_point). */

@@ -143,6 +143,9 @@ thimble_tensor thimble_tensor_at(thimble_model *model, uint32_t index) {
     return tensor;
 }
 
+/* The header has the number itself, so that tools that do not compile can read it. */
+typedef char thimble_place_for_each_constant[THIMBLE_MAX_OPERATOR_CONSTANTS == 4 ? 1 : -1];
+
 thimble_constant thimble_constant_of(thimble_model *model, const thimble_operator *op, uint32_t which) {
     uint32_t index = op->constants[which] - 1u;
     thimble_cursor cursor = seek(model, &model->constant_places[which], model->first_constant, index);
