@@ -166,9 +166,10 @@ def _is_3x3_on_plane(operator: Operator) -> bool:
 
 
 def _wide_plane_bytes(model: Model, operator: Operator) -> int:
-    """16-bit pixels in lines of even length, whether those are rows or columns, and what is read behind."""
+    """16-bit pixels in lines of even length, whether those are rows or columns, what is read around them, and
+    the parameters of the loop."""
     height, width = _reach(model, operator)
-    return _words(2 * (height + 1) * (width + 1)) + 24
+    return _words(2 * (height + 1) * (width + 1)) + 24 + 120
 
 
 def _c_table_bytes(descriptor: StreamDescriptor) -> int:

@@ -23,29 +23,37 @@ static int32_t smaller(int32_t a, int32_t b) {
     return a < b ? a : b;
 }
 
-/* Chooses rows or columns as lines, whichever are fewer blocks, and sets the plane up. Bands need rows. */
+/* Chooses rows or columns as lines, whichever are fewer blocks, and sets the plane up, in the place of `window`.
+ * Bands need rows. */
 static void open_3x3(thimble_depthwise *depthwise, int is_banded, int32_t height, int32_t width) {
-    const thimble_window *window = &depthwise->window;
-    thimble_plane *plane = &depthwise->plane;
-    int32_t rows = window->y_stop, columns = window->out_w;
+    const thimble_window window = depthwise->on.window;
+    int32_t rows = window.y_stop, columns = window.out_w;
     int32_t by_rows = rows * ((columns - 1) / THIMBLE_PLANE_BLOCK + 1);
     int32_t by_columns = columns * ((rows - 1) / THIMBLE_PLANE_BLOCK + 1);
     int is_transposed = !is_banded && (by_columns < by_rows || (by_columns == by_rows && columns < rows));
-    plane->x = (const thimble_pixel *)(const void *)depthwise->pixels;
-    plane->stride = window->stride_h;
-    plane->pitch = ((is_transposed ? height : width) + 1) & ~1;
+    int32_t pitch = ((is_transposed ? height : width) + 1) & ~1;
+    int32_t pixels = pitch * (is_transposed ? width : height);
+    thimble_pixel *to = (thimble_pixel *)(void *)(depthwise->pixels + THIMBLE_PLANE_JOB_BYTES +
+                                                  THIMBLE_PLANE_SLACK_BEFORE);
+    thimble_plane *plane = &depthwise->on.plane;
+    plane->x = to;
+    plane->pitch = pitch;
+    plane->stride = window.stride_h;
     plane->count = is_transposed ? rows : columns;
     plane->lines = is_transposed ? columns : rows;
+    plane->out_step = is_transposed ? window.out_step_y : window.out_step_x;
+    plane->out_line_step = is_transposed ? window.out_step_x : window.out_step_y;
     plane->out_start = 0;
-    plane->out_step = is_transposed ? window->out_step_y : window->out_step_x;
-    plane->out_line_step = is_transposed ? window->out_step_x : window->out_step_y;
+    plane->zero_point = window.zero_point;
+#if THIMBLE_PLANE_DSP || THIMBLE_PLANE_THUMB1
+    plane->job = (thimble_plane_job *)(void *)depthwise->pixels;
+#endif
+    depthwise->pixels = (uint8_t *)to;
     depthwise->is_transposed = is_transposed;
-    depthwise->step_x = is_transposed ? 2 * plane->pitch : 2;
-    depthwise->step_y = is_transposed ? 2 : 2 * plane->pitch;
-    int32_t pixels = plane->pitch * (is_transposed ? width : height);
-    thimble_pixel *to = (thimble_pixel *)(void *)depthwise->pixels;
+    depthwise->step_x = is_transposed ? 2 * pitch : 2;
+    depthwise->step_y = is_transposed ? 2 : 2 * pitch;
     for (int32_t i = 0; i < pixels; i++) {
-        to[i] = (thimble_pixel)(window->zero_point + THIMBLE_PIXEL_BIAS);
+        to[i] = (thimble_pixel)(window.zero_point + THIMBLE_PIXEL_BIAS);
     }
     thimble_plane_open(plane);
 }
@@ -56,7 +64,7 @@ int32_t thimble_depthwise_open(thimble_depthwise *depthwise, thimble_step_contex
     if (error < 0) {
         return error;
     }
-    thimble_window *window = &depthwise->window;
+    thimble_window *window = &depthwise->on.window;
     thimble_window_init(window, op, x, out);
     int32_t height = (out->shape[1] - 1) * window->stride_h + (window->kernel_h - 1) * window->dilation_h + 1;
     int32_t width = (out->shape[2] - 1) * window->stride_w + (window->kernel_w - 1) * window->dilation_w + 1;
@@ -89,12 +97,11 @@ int32_t thimble_depthwise_next(thimble_depthwise *depthwise, int8_t *out) {
     }
     if (depthwise->is_3x3) {
         int is_transposed = depthwise->is_transposed;
-        thimble_plane_convolve(&depthwise->plane, depthwise->rows.stream.row, is_transposed ? 3 : 1,
-                               is_transposed ? 1 : 3, depthwise->rows.bias, depthwise->window.zero_point,
-                               &depthwise->rows.stage, out);
+        thimble_plane_convolve(&depthwise->on.plane, depthwise->rows.stream.row, is_transposed ? 3 : 1,
+                               is_transposed ? 1 : 3, depthwise->rows.bias, &depthwise->rows.stage, out);
     } else {
-        depthwise->window.out = out;
-        thimble_convolve(&depthwise->rows, &depthwise->window);
+        depthwise->on.window.out = out;
+        thimble_convolve(&depthwise->rows, &depthwise->on.window);
     }
     return 0;
 }
@@ -110,22 +117,23 @@ void thimble_depthwise_load(const thimble_depthwise *depthwise, const int8_t *x,
             }
         }
     } else if (depthwise->is_transposed) {
-        thimble_plane_load(&depthwise->plane, to, x, step_y, step_x, height, width);
+        thimble_plane_load(&depthwise->on.plane, to, x, step_y, step_x, height, width);
     } else {
-        thimble_plane_load(&depthwise->plane, to, x, step_x, step_y, width, height);
+        thimble_plane_load(&depthwise->on.plane, to, x, step_x, step_y, width, height);
     }
 }
 
 /* Makes rows `start` to `stop` from now on. */
 static void take_band(thimble_depthwise *depthwise, int32_t start, int32_t stop) {
-    thimble_plane *plane = &depthwise->plane;
-    depthwise->window.y_start = start;
-    depthwise->window.y_stop = stop;
     if (depthwise->is_3x3) {
+        thimble_plane *plane = &depthwise->on.plane;
         plane->x = (const thimble_pixel *)(const void *)depthwise->pixels + start * plane->stride * plane->pitch;
         plane->lines = stop - start;
         plane->out_start = start * plane->out_line_step;
         thimble_plane_open(plane);
+    } else {
+        depthwise->on.window.y_start = start;
+        depthwise->on.window.y_stop = stop;
     }
 }
 

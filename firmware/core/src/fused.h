@@ -27,14 +27,16 @@ int32_t thimble_conv_next(thimble_conv *conv, int8_t *out);
 
 typedef struct {
     thimble_rows rows;
-    thimble_window window;    /* on the padded plane, unless is_3x3 */
-    thimble_plane plane;      /* if is_3x3 */
+    union {
+        thimble_plane plane;   /* if is_3x3 */
+        thimble_window window; /* else: on the padded plane */
+    } on;
     uint8_t *pixels;          /* one input channel with a border of zero points */
     int8_t *image;            /* where activation (0, 0) is in it */
     int32_t step_x, step_y;   /* bytes from one to the next in it */
     int32_t image_h, image_w; /* as far as windows reach */
     int is_3x3;
-    int is_transposed; /* lines of `plane` are columns */
+    int is_transposed; /* lines of the plane are columns */
 } thimble_depthwise;
 
 int32_t thimble_depthwise_open(thimble_depthwise *depthwise, thimble_step_context *context, const thimble_operator *op,

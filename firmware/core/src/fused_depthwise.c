@@ -2,10 +2,17 @@
  * behind it. */
 #include "fused.h"
 
-#if THIMBLE_PLANE_ASSEMBLY
+/* A function whose variables do not make the stack of its caller deeper. */
+#if defined(__GNUC__)
+#define NOT_INLINED __attribute__((noinline))
+#else
+#define NOT_INLINED
+#endif
+
+#if THIMBLE_PLANE_DSP
 /* Makes the pixels of the row at hand, if it is a pointwise one of eight channels, as in the large images in front,
  * where a loop of its own pays. */
-static int make_pixels(const thimble_conv *conv, const thimble_depthwise *depthwise) {
+NOT_INLINED static int make_pixels(const thimble_conv *conv, const thimble_depthwise *depthwise) {
     const thimble_window *window = &conv->window;
     const thimble_output_stage *stage = &conv->rows.stage;
     const int8_t *w = conv->rows.stream.row;
@@ -16,7 +23,7 @@ static int make_pixels(const thimble_conv *conv, const thimble_depthwise *depthw
         return 0;
     }
     uint32_t start = conv->rows.bias - (uint32_t)window->zero_point * (uint32_t)thimble_sum(w, 8);
-    if (!thimble_is_for_assembly(stage, start)) {
+    if (!thimble_is_for_dsp(stage, start)) {
         return 0;
     }
     const thimble_pointwise_job job = {
@@ -44,7 +51,7 @@ static int make_pixels(const thimble_conv *conv, const thimble_depthwise *depthw
 /* The next channel of the convolution, in the plane. */
 static int32_t next_plane(thimble_conv *conv, const thimble_depthwise *depthwise) {
     int32_t error = thimble_conv_decode(conv);
-#if THIMBLE_PLANE_ASSEMBLY
+#if THIMBLE_PLANE_DSP
     if (error < 0 || (depthwise->is_3x3 && make_pixels(conv, depthwise))) {
         return error;
     }

@@ -33,7 +33,7 @@ uint64_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_te
                       1;
     }
     if (thimble_is_3x3(op)) {
-        return aligned((reach[0] + 1) * (reach[1] + 1) * 2) + THIMBLE_PLANE_SLACK;
+        return aligned((reach[0] + 1) * (reach[1] + 1) * 2) + THIMBLE_PLANE_SLACK + THIMBLE_PLANE_JOB_BYTES;
     }
     return aligned(reach[0] * reach[1]);
 }

@@ -2,36 +2,7 @@
 
 #include "plane_3x3.h"
 
-#if THIMBLE_PLANE_ASSEMBLY
-
-void thimble_plane_open(thimble_plane *plane) {
-    thimble_plane_job *job = &plane->job;
-    int32_t windows = (plane->count + THIMBLE_PLANE_BLOCK - 1) / THIMBLE_PLANE_BLOCK * THIMBLE_PLANE_BLOCK;
-    int32_t pitch_bytes = 2 * plane->pitch, line_bytes = plane->stride * pitch_bytes;
-    job->stride = plane->stride;
-    job->line_step = plane->stride == 1 ? pitch_bytes : pitch_bytes - 16;
-    job->out_step = plane->out_step;
-    job->span = windows * plane->stride * 2;
-    job->skip = line_bytes - job->span;
-    job->out_skip = plane->out_line_step - windows * plane->out_step;
-    job->absent = windows - plane->count;
-    job->x = (const int8_t *)plane->x;
-    job->line_end = job->x + job->span;
-    job->end = job->x + plane->lines * line_bytes;
-}
-
-static void run_job(thimble_plane_job *job, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
-                    int8_t *out) {
-    job->start = 2 * start;
-    job->w0[0] = thimble_weight_pair(w[0], w[1]), job->w0[1] = thimble_weight_pair(w[1], w[2]);
-    job->w1[0] = thimble_weight_pair(w[3], w[4]), job->w1[1] = thimble_weight_pair(w[4], w[5]);
-    job->w2[0] = thimble_weight_pair(w[6], w[7]), job->w2[1] = thimble_weight_pair(w[7], w[8]);
-    job->multiplier = stage->multiplier;
-    job->shift = -stage->shift;
-    job->rounding = thimble_rounding(stage);
-    job->out = out;
-    thimble_run_plane_job(job);
-}
+#if THIMBLE_PLANE_DSP || THIMBLE_PLANE_THUMB1
 
 /* What few models need. */
 static void run_line(const thimble_plane *plane, const thimble_pixel *x, const int32_t *w, uint32_t start,
@@ -47,8 +18,14 @@ static void run_line(const thimble_plane *plane, const thimble_pixel *x, const i
 
 #else
 
-void thimble_plane_open(thimble_plane *plane) {
+void thimble_plane_open(const thimble_plane *plane) {
     (void)plane;
+}
+
+int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
+                      int8_t *out) {
+    (void)plane, (void)w, (void)start, (void)stage, (void)out;
+    return 0;
 }
 
 /* The sums of four windows; `stride` is a constant where this is used. */
@@ -68,45 +45,45 @@ static inline void sum_block(const thimble_pixel *x, int32_t pitch, int32_t stri
 
 static void run_line(const thimble_plane *plane, const thimble_pixel *x, const int32_t *w, uint32_t start,
                      const thimble_output_stage *stage, int8_t *out) {
+    /* Copied, as a store through `out` might change it for all that a compiler knows. */
+    const thimble_output_stage own = *stage;
     const int is_usual = thimble_is_usual(stage);
-    for (int32_t left = plane->count; left > 0; left -= THIMBLE_PLANE_BLOCK, x += THIMBLE_PLANE_BLOCK * plane->stride) {
+    const int32_t stride = plane->stride, pitch = plane->pitch, out_step = plane->out_step;
+    for (int32_t left = plane->count; left > 0; left -= THIMBLE_PLANE_BLOCK, x += THIMBLE_PLANE_BLOCK * stride) {
         uint32_t sums[THIMBLE_PLANE_BLOCK];
-        if (plane->stride == 1) {
-            sum_block(x, plane->pitch, 1, w, start, sums);
+        if (stride == 1) {
+            sum_block(x, pitch, 1, w, start, sums);
         } else {
-            sum_block(x, plane->pitch, 2, w, start, sums);
+            sum_block(x, pitch, 2, w, start, sums);
         }
         int32_t count = left < THIMBLE_PLANE_BLOCK ? left : THIMBLE_PLANE_BLOCK;
-        for (int32_t i = 0; i < count; i++, out += plane->out_step) {
-            *out = is_usual ? thimble_requantise_usual(stage, sums[i]) : thimble_requantise(stage, sums[i]);
+        for (int32_t i = 0; i < count; i++, out += out_step) {
+            *out = is_usual ? thimble_requantise_usual(&own, sums[i]) : thimble_requantise(&own, sums[i]);
         }
     }
 }
 
 #endif
 
-void thimble_plane_convolve(thimble_plane *plane, const int8_t *row, int32_t w_step, int32_t w_line_step,
-                            uint32_t bias, int32_t zero_point, const thimble_output_stage *stage, int8_t *out) {
+void thimble_plane_convolve(const thimble_plane *plane, const int8_t *row, int32_t w_step, int32_t w_line_step,
+                            uint32_t bias, const thimble_output_stage *stage, int8_t *out) {
     int32_t w[9], sum = 0;
     out += plane->out_start;
     for (int32_t *line = w; line < w + 9; line += 3, row += w_line_step) {
         line[0] = row[0], line[1] = row[w_step], line[2] = row[2 * w_step];
         sum += line[0] + line[1] + line[2];
     }
-    uint32_t start = bias - (uint32_t)(zero_point + THIMBLE_PIXEL_BIAS) * (uint32_t)sum;
-#if THIMBLE_PLANE_ASSEMBLY
-    if (thimble_is_for_assembly(stage, start)) {
-        run_job(&plane->job, w, start, stage, out);
+    uint32_t start = bias - (uint32_t)(plane->zero_point + THIMBLE_PIXEL_BIAS) * (uint32_t)sum;
+    if (thimble_plane_run(plane, w, start, stage, out)) {
         return;
     }
-#endif
     const thimble_pixel *x = plane->x;
     for (int32_t line = 0; line < plane->lines; line++, x += plane->stride * plane->pitch, out += plane->out_line_step) {
         run_line(plane, x, w, start, stage, out);
     }
 }
 
-#if THIMBLE_PLANE_ASSEMBLY
+#if THIMBLE_PLANE_DSP
 void thimble_plane_load(const thimble_plane *plane, thimble_pixel *to, const int8_t *x, int32_t step,
                         int32_t line_step, int32_t count, int32_t lines) {
     if (count > 0 && lines > 0) {

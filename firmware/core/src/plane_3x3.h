@@ -17,21 +17,28 @@ typedef uint16_t thimble_pixel;
 #define THIMBLE_PIXEL_BIAS 128
 #endif
 
-/* Whether there is machine code by hand: Cortex-M4, M7 and M33. */
-#if THIMBLE_DSP && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
-#define THIMBLE_PLANE_ASSEMBLY 1
+/* Machine code by hand: for Cortex-M4, M7 and M33 in plane_3x3_dsp.c, for Cortex-M0 in plane_3x3_thumb1.c. */
+#if !defined(__ARM_ARCH_PROFILE) || __ARM_ARCH_PROFILE != 'M'
+#define THIMBLE_PLANE_DSP 0
+#define THIMBLE_PLANE_THUMB1 0
 #else
-#define THIMBLE_PLANE_ASSEMBLY 0
+#define THIMBLE_PLANE_DSP THIMBLE_DSP
+#if defined(__thumb2__)
+#define THIMBLE_PLANE_THUMB1 0
+#else
+#define THIMBLE_PLANE_THUMB1 1
+#endif
 #endif
 
-/* Windows that are computed at a time; the last ones of a line may be too many, so that up to THIMBLE_PLANE_SLACK
- * bytes behind the plane are read. */
-#define THIMBLE_PLANE_BLOCK (THIMBLE_PLANE_ASSEMBLY ? 6 : 4)
+/* Windows that are computed at a time; what a line has too few or too many, so much is read before and behind the
+ * plane: THIMBLE_PLANE_SLACK bytes in all. */
+#define THIMBLE_PLANE_BLOCK (THIMBLE_PLANE_DSP ? 6 : 4)
 #define THIMBLE_PLANE_SLACK 24u
+#define THIMBLE_PLANE_SLACK_BEFORE (THIMBLE_PLANE_THUMB1 ? 12u : 0u)
 
-#if THIMBLE_PLANE_ASSEMBLY
+#if THIMBLE_PLANE_DSP
 /* Whether the machine code can do it: no intermediate leaves 32 bits, and the clamp is that to 8 bits. */
-static inline int thimble_is_for_assembly(const thimble_output_stage *stage, uint32_t start) {
+static inline int thimble_is_for_dsp(const thimble_output_stage *stage, uint32_t start) {
     return thimble_is_usual(stage) && stage->shift >= -THIMBLE_NARROW_SHIFTS &&
            start + THIMBLE_NARROW_BIAS < 2 * THIMBLE_NARROW_BIAS && stage->low + stage->zero_point == -128 &&
            stage->high + stage->zero_point == 127;
@@ -68,8 +75,6 @@ typedef struct {
     const int8_t *x;
 } thimble_plane_job;
 
-void thimble_run_plane_job(const thimble_plane_job *job);
-
 /* How lines are loaded, in this order. */
 typedef struct {
     int32_t step;  /* from one activation to the next */
@@ -95,7 +100,32 @@ typedef struct {
 void thimble_run_pointwise_job(const thimble_pointwise_job *job);
 
 void thimble_load_plane_lines(thimble_pixel *to, const int8_t *x, const thimble_plane_lines *lines);
+#elif THIMBLE_PLANE_THUMB1
+/* What the machine code works on; changing the order means changing plane_3x3_thumb1.c. Steps are in bytes. */
+typedef struct {
+    uint32_t start;
+    int32_t multiplier[3]; /* bits 0 to 9, 10 to 19, 20 to 30 */
+    int32_t out_step;
+    int32_t shift;
+    int32_t stride;
+    int32_t w[9];
+    int32_t pitch;
+    int32_t rounding; /* what is added before the shift */
+    int8_t *out;
+    const int8_t *x; /* first block */
+    int32_t back;    /* from behind the lines of a block to the next block */
+    const int8_t *line_end, *last; /* behind the last block of the line, and that one */
+    int32_t absent; /* windows of the last block that belong to the one before */
+    int32_t line_step;
+    int32_t out_skip; /* from the end of a line to the next */
+    int32_t lines;
+    int32_t first; /* from the first block of a line to the last */
+    uint32_t code, entry; /* where blocks are summed, and where the last one is stored */
+} thimble_plane_job;
 #endif
+
+/* For a job, which would make the stack deeper; on all machines alike. */
+#define THIMBLE_PLANE_JOB_BYTES 120u
 
 typedef struct {
     const thimble_pixel *x; /* first pixel of the first window, 4-byte aligned */
@@ -106,18 +136,22 @@ typedef struct {
     int32_t out_step;       /* activations from one window of a line to the next */
     int32_t out_line_step;
     int32_t out_start; /* where the first one's activation lies */
-#if THIMBLE_PLANE_ASSEMBLY
-    thimble_plane_job job;
+    int32_t zero_point;    /* what the border counts as */
+#if THIMBLE_PLANE_DSP || THIMBLE_PLANE_THUMB1
+    thimble_plane_job *job; /* THIMBLE_PLANE_JOB_BYTES of scratch */
 #endif
 } thimble_plane;
 
 /* Prepares what all channels share; the fields above are set. */
-void thimble_plane_open(thimble_plane *plane);
+void thimble_plane_open(const thimble_plane *plane);
 
-/* Convolves with nine weights, of which those of a line are `w_step` apart and lines `w_line_step`, and the bias.
- * `zero_point`: what a cell of the border counts as. */
-void thimble_plane_convolve(thimble_plane *plane, const int8_t *w, int32_t w_step, int32_t w_line_step,
-                            uint32_t bias, int32_t zero_point, const thimble_output_stage *stage, int8_t *out);
+/* Convolves with nine weights, of which those of a line are `w_step` apart and lines `w_line_step`, and the bias. */
+void thimble_plane_convolve(const thimble_plane *plane, const int8_t *w, int32_t w_step, int32_t w_line_step,
+                            uint32_t bias, const thimble_output_stage *stage, int8_t *out);
+
+/* The same by machine code; 0: it cannot do it, or there is none. `start`: the bias and what the zero point adds. */
+int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
+                      int8_t *out);
 
 /* Copies `lines` lines of `count` activations to the pixels from `to` on. They may lie in the pixels' own places. */
 void thimble_plane_load(const thimble_plane *plane, thimble_pixel *to, const int8_t *x, int32_t step,

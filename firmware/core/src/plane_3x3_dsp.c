@@ -7,7 +7,7 @@
  * taken from the sum, whose sign t has, unless it is 0, where the two give the same. */
 #include "plane_3x3.h"
 
-#if THIMBLE_PLANE_ASSEMBLY
+#if THIMBLE_PLANE_DSP
 
 /* Aligned, since ADR counts from whole words. */
 #define MACHINE_CODE __attribute__((naked, aligned(4)))
@@ -52,7 +52,7 @@
     "ssat " sum ", #8, " sum "\n\t"                                                                                    \
     "strb.w " sum ", [" place "]\n\t"
 
-MACHINE_CODE void thimble_run_plane_job(__attribute__((unused)) const thimble_plane_job *job) {
+static MACHINE_CODE void run_job(__attribute__((unused)) const thimble_plane_job *job) {
     __asm__(".syntax unified\n\t"
             "push {r4-r11, lr}\n\t"
             "sub sp, #84\n\t"
@@ -116,6 +116,40 @@ MACHINE_CODE void thimble_run_plane_job(__attribute__((unused)) const thimble_pl
             "pop {r4-r11, pc}\n\t"
             "6:\n\t" /* the last block of a line */
             "ldr.w pc, [sp, #76]\n\t");
+}
+
+void thimble_plane_open(const thimble_plane *plane) {
+    thimble_plane_job *job = plane->job;
+    int32_t windows = (plane->count + THIMBLE_PLANE_BLOCK - 1) / THIMBLE_PLANE_BLOCK * THIMBLE_PLANE_BLOCK;
+    int32_t pitch_bytes = 2 * plane->pitch, line_bytes = plane->stride * pitch_bytes;
+    job->stride = plane->stride;
+    job->line_step = plane->stride == 1 ? pitch_bytes : pitch_bytes - 16;
+    job->out_step = plane->out_step;
+    job->span = windows * plane->stride * 2;
+    job->skip = line_bytes - job->span;
+    job->out_skip = plane->out_line_step - windows * plane->out_step;
+    job->absent = windows - plane->count;
+    job->x = (const int8_t *)plane->x;
+    job->line_end = job->x + job->span;
+    job->end = job->x + plane->lines * line_bytes;
+}
+
+int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
+                      int8_t *out) {
+    thimble_plane_job *job = plane->job;
+    if (!thimble_is_for_dsp(stage, start)) {
+        return 0;
+    }
+    job->start = 2 * start;
+    job->w0[0] = thimble_weight_pair(w[0], w[1]), job->w0[1] = thimble_weight_pair(w[1], w[2]);
+    job->w1[0] = thimble_weight_pair(w[3], w[4]), job->w1[1] = thimble_weight_pair(w[4], w[5]);
+    job->w2[0] = thimble_weight_pair(w[6], w[7]), job->w2[1] = thimble_weight_pair(w[7], w[8]);
+    job->multiplier = stage->multiplier;
+    job->shift = -stage->shift;
+    job->rounding = thimble_rounding(stage);
+    job->out = out;
+    run_job(job);
+    return 1;
 }
 
 #define PIXEL_OF_EIGHT                                                                                                 \
