@@ -1,4 +1,5 @@
 /* ADD, SUB, MUL, MAXIMUM and MINIMUM with broadcasting: an axis of size 1 has a step of 0. */
+#include "build.h"
 #include "check.h"
 #include "dot.h"
 #include "fused.h"
@@ -7,10 +8,14 @@
 typedef void (*element_function)(const thimble_operator *op, int8_t *out, int32_t out_step, const int8_t *x,
                                  int32_t x_step, const int8_t *y, int32_t y_step, uint32_t count);
 
+/* Not inlined: what goes through it is rare. */
+THIMBLE_NOT_INLINED static int32_t scale(uint32_t x, const int32_t *scaling) {
+    return thimble_scale(x, scaling[0], scaling[1]);
+}
+
 static int32_t term(const int32_t *a, int32_t value, uint32_t input) {
     uint32_t shifted = (uint32_t)(value - a[THIMBLE_ADD_INPUT1_ZERO_POINT + input]) << a[THIMBLE_ADD_LEFT_SHIFT];
-    return thimble_scale(shifted, a[THIMBLE_ADD_INPUT1_MULTIPLIER + 2 * input],
-                         a[THIMBLE_ADD_INPUT1_SHIFT + 2 * input]);
+    return scale(shifted, a + THIMBLE_ADD_INPUT1_MULTIPLIER + 2 * input);
 }
 
 static int8_t finish(int32_t value, int32_t zero_point, const int32_t *clamp) {
@@ -44,8 +49,8 @@ static int is_narrow_shift(int32_t shift) {
     return shift < 0 && shift >= -THIMBLE_NARROW_SHIFTS;
 }
 
-/* `x` and `y`: the inputs that take these parts. 0: the sum is not a usual one. */
-static int find_usual_sum(const thimble_operator *op, uint32_t x, usual_sum *sum) {
+/* `x`: the input that takes this part. 0: the sum is not a usual one. */
+THIMBLE_NOT_INLINED static int find_usual_sum(const thimble_operator *op, uint32_t x, usual_sum *sum) {
     const int32_t *a = op->attributes;
     const int32_t *x_scaling = a + THIMBLE_ADD_INPUT1_MULTIPLIER + 2 * x;
     int32_t shift = a[THIMBLE_ADD_OUTPUT_SHIFT];
@@ -65,34 +70,32 @@ static int find_usual_sum(const thimble_operator *op, uint32_t x, usual_sum *sum
     return 1;
 }
 
-static void add_usual(const usual_sum *sum, int8_t *out, const int8_t *x, const int8_t *y, uint32_t count) {
-    const usual_sum s = *sum;
-    for (const int8_t *end = x + count; x < end; x++, y++, out++) {
-        int32_t term = scale_doubled(s.x_start + *x * (1 << 21), s.x_multiplier, s.x_offset, s.x_shift);
-        int32_t doubled = s.y_start + *y * (1 << 20) + term * 2;
-        *out = (int8_t)thimble_saturate(scale_doubled(doubled, s.multiplier, s.offset, s.shift));
+/* Any sum. */
+THIMBLE_NOT_INLINED static void add_unusual(const thimble_operator *op, int8_t *out, int32_t out_step, const int8_t *x,
+                                            int32_t x_step, const int8_t *y, int32_t y_step, uint32_t count) {
+    const int32_t *a = op->attributes;
+    uint32_t sign = op->kind == THIMBLE_OPERATOR_SUB ? 0xFFFFFFFFu : 0; /* -t = (t ^ sign) - sign */
+    for (uint32_t i = 0; i < count; i++, out += out_step, x += x_step, y += y_step) {
+        uint32_t sum = (uint32_t)term(a, *x, 0) + (((uint32_t)term(a, *y, 1) ^ sign) - sign);
+        int32_t value = scale(sum, a + THIMBLE_ADD_OUTPUT_MULTIPLIER);
+        *out = finish(value, a[THIMBLE_ADD_OUTPUT_ZERO_POINT], a + THIMBLE_ADD_CLAMP_MIN);
     }
 }
 
 void thimble_add_elements(const thimble_operator *op, int8_t *out, int32_t out_step, const int8_t *x, int32_t x_step,
                           const int8_t *y, int32_t y_step, uint32_t count) {
-    usual_sum usual;
-    if (out_step == 1 && x_step == 1 && y_step == 1) {
-        if (find_usual_sum(op, 0, &usual)) {
-            add_usual(&usual, out, x, y, count);
-            return;
-        }
-        if (find_usual_sum(op, 1, &usual)) {
-            add_usual(&usual, out, y, x, count);
-            return;
-        }
+    usual_sum sum;
+    int is_first = find_usual_sum(op, 0, &sum);
+    if ((out_step ^ 1) | (x_step ^ 1) | (y_step ^ 1) || (!is_first && !find_usual_sum(op, 1, &sum))) {
+        add_unusual(op, out, out_step, x, x_step, y, y_step, count);
+        return;
     }
-    const int32_t *a = op->attributes;
-    uint32_t sign = op->kind == THIMBLE_OPERATOR_SUB ? 0xFFFFFFFFu : 0; /* -t = (t ^ sign) - sign */
-    for (uint32_t i = 0; i < count; i++, out += out_step, x += x_step, y += y_step) {
-        uint32_t sum = (uint32_t)term(a, *x, 0) + (((uint32_t)term(a, *y, 1) ^ sign) - sign);
-        int32_t value = thimble_scale(sum, a[THIMBLE_ADD_OUTPUT_MULTIPLIER], a[THIMBLE_ADD_OUTPUT_SHIFT]);
-        *out = finish(value, a[THIMBLE_ADD_OUTPUT_ZERO_POINT], a + THIMBLE_ADD_CLAMP_MIN);
+    const int8_t *shifted = is_first ? x : y, *halved = is_first ? y : x;
+    const usual_sum s = sum; /* a store through `out` might change `sum`, for all that a compiler knows */
+    for (int8_t *end = out + count; out < end; out++) {
+        int32_t term = scale_doubled(s.x_start + *shifted++ * (1 << 21), s.x_multiplier, s.x_offset, s.x_shift);
+        int32_t doubled = s.y_start + *halved++ * (1 << 20) + term * 2;
+        *out = (int8_t)thimble_saturate(scale_doubled(doubled, s.multiplier, s.offset, s.shift));
     }
 }
 
@@ -101,7 +104,7 @@ static void multiply_elements(const thimble_operator *op, int8_t *out, int32_t o
     const int32_t *a = op->attributes;
     for (uint32_t i = 0; i < count; i++, out += out_step, x += x_step, y += y_step) {
         int32_t product = (*x - a[THIMBLE_MUL_INPUT1_ZERO_POINT]) * (*y - a[THIMBLE_MUL_INPUT2_ZERO_POINT]);
-        int32_t value = thimble_scale((uint32_t)product, a[THIMBLE_MUL_MULTIPLIER], a[THIMBLE_MUL_SHIFT]);
+        int32_t value = scale((uint32_t)product, a + THIMBLE_MUL_MULTIPLIER);
         *out = finish(value, a[THIMBLE_MUL_OUTPUT_ZERO_POINT], a + THIMBLE_MUL_CLAMP_MIN);
     }
 }

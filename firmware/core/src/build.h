@@ -12,6 +12,13 @@
 #define THIMBLE_HAS_MAP(map) (((THIMBLE_BUILD_VALUE_MAPS) >> THIMBLE_MAP_##map & 1u) != 0)
 #define THIMBLE_HAS_FORM(form) (((THIMBLE_BUILD_REQUANT_FORMS) >> THIMBLE_REQUANT_FORM_##form & 1u) != 0)
 
+/* A function that gets registers and a stack frame of its own, or whose code stands there once. */
+#if defined(__GNUC__)
+#define THIMBLE_NOT_INLINED __attribute__((noinline))
+#else
+#define THIMBLE_NOT_INLINED
+#endif
+
 #define THIMBLE_HAS_FUSED (THIMBLE_HAS(FUSED_DEPTHWISE) || THIMBLE_HAS(FUSED_ADD))
 /* Depthwise convolutions take sparse rows as dense ones. */
 #define THIMBLE_HAS_DENSE_ROWS                                                                                     \

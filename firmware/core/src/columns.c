@@ -11,15 +11,9 @@
  * point is taken off where the sums start. */
 #include "fast.h"
 
+#include "build.h"
 #include "columns.h"
 #include "dot.h"
-
-/* Functions whose loops need all registers for themselves. */
-#if defined(__GNUC__)
-#define NOT_INLINED __attribute__((noinline))
-#else
-#define NOT_INLINED
-#endif
 
 #if THIMBLE_DSP
 
@@ -158,7 +152,7 @@ static void put_clipped(const thimble_columns *columns, int32_t position, int32_
 }
 
 /* A window that is not inside of the image, or whose cells do not stand side by side. */
-NOT_INLINED static void gather_clipped(const thimble_columns *columns, int32_t position, int32_t top, int32_t left) {
+THIMBLE_NOT_INLINED static void gather_clipped(const thimble_columns *columns, int32_t position, int32_t top, int32_t left) {
     const thimble_window *window = columns->window;
     int32_t joined = columns->joined, cell = 0;
     for (int32_t ky = 0; ky < window->kernel_h; ky++, top += window->dilation_h) {
@@ -190,7 +184,7 @@ static inline void gather(const thimble_columns *columns, int32_t position, int3
 }
 
 /* `count` sums of a channel at hand become activations. */
-NOT_INLINED static void store(const thimble_columns *columns, int32_t channel, const uint32_t *sums, int8_t *out,
+THIMBLE_NOT_INLINED static void store(const thimble_columns *columns, int32_t channel, const uint32_t *sums, int8_t *out,
                               int32_t step, int32_t count) {
     thimble_output_stage stage = columns->rows->stage;
     thimble_read_stage(columns->rows, (uint32_t)(columns->first + channel), &stage);
@@ -300,7 +294,7 @@ static inline narrow_scales narrow_scales_of(const thimble_columns *columns) {
     } while (0)
 
 /* All channels at hand of a block of six positions, or of three, of which `count` are stored. */
-NOT_INLINED static void make_six(const thimble_columns *columns, int8_t *out, int32_t step, int32_t count) {
+THIMBLE_NOT_INLINED static void make_six(const thimble_columns *columns, int8_t *out, int32_t step, int32_t count) {
     const int8_t *w = columns->weights;
     const uint32_t *const starts = columns->starts, *const cells = columns->cells;
     const uint32_t *const end = cells + 3 * columns->length;
@@ -331,7 +325,7 @@ NOT_INLINED static void make_six(const thimble_columns *columns, int8_t *out, in
     }
 }
 
-NOT_INLINED static void make_three(const thimble_columns *columns, int8_t *out, int32_t step, int32_t count) {
+THIMBLE_NOT_INLINED static void make_three(const thimble_columns *columns, int8_t *out, int32_t step, int32_t count) {
     const int8_t *w = columns->weights;
     const uint32_t *const starts = columns->starts, *const cells = columns->cells;
     const uint32_t *const end = cells + 3 * columns->length / 2;

@@ -7,15 +7,9 @@
  * it from each activation. */
 #include "fast.h"
 
+#include "build.h"
 #include "dot.h"
 #include "weighted.h"
-
-/* Functions whose loops need all registers for themselves. */
-#if defined(__GNUC__)
-#define NOT_INLINED __attribute__((noinline))
-#else
-#define NOT_INLINED
-#endif
 
 /* The part of the kernel that meets the image. */
 typedef struct {
@@ -149,7 +143,7 @@ static int is_whole(const thimble_window *window, const cell_range *range) {
     return range->y0 == 0 && range->x0 == 0 && range->y1 == window->kernel_h && range->x1 == window->kernel_w;
 }
 
-NOT_INLINED static void run_line_by_cells(const thimble_rows *rows, const thimble_window *window, const line *along,
+THIMBLE_NOT_INLINED static void run_line_by_cells(const thimble_rows *rows, const thimble_window *window, const line *along,
                               uint32_t start) {
     int8_t *out = along->out;
     int32_t at = 0, count;
@@ -180,7 +174,7 @@ static inline void store_block(const thimble_output_stage *stage, const uint32_t
 }
 
 /* Blocks of positions along a line. */
-NOT_INLINED static void run_blocks(const thimble_output_stage *stage, const thimble_runs *runs, const int8_t *x, int32_t step,
+THIMBLE_NOT_INLINED static void run_blocks(const thimble_output_stage *stage, const thimble_runs *runs, const int8_t *x, int32_t step,
                                    uint32_t start, int32_t blocks, int8_t *out, int32_t out_step) {
     for (; blocks > 0; blocks--, x += THIMBLE_BLOCK * step, out += THIMBLE_BLOCK * out_step) {
         uint32_t sums[THIMBLE_BLOCK];

@@ -1,18 +1,12 @@
 /* FUSED_DEPTHWISE: each channel of a convolution is made in the padded plane of the depthwise convolution
  * behind it. */
+#include "build.h"
 #include "fused.h"
-
-/* A function whose variables do not make the stack of its caller deeper. */
-#if defined(__GNUC__)
-#define NOT_INLINED __attribute__((noinline))
-#else
-#define NOT_INLINED
-#endif
 
 #if THIMBLE_PLANE_DSP
 /* Makes the pixels of the row at hand, if it is a pointwise one of eight channels, as in the large images in front,
  * where a loop of its own pays. */
-NOT_INLINED static int make_pixels(const thimble_conv *conv, const thimble_depthwise *depthwise) {
+THIMBLE_NOT_INLINED static int make_pixels(const thimble_conv *conv, const thimble_depthwise *depthwise) {
     const thimble_window *window = &conv->window;
     const thimble_output_stage *stage = &conv->rows.stage;
     const int8_t *w = conv->rows.stream.row;
