@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from model_packager.errors import PackError
-from model_packager.format_table import OperatorKind, ScheduleKind
+from model_packager.format_table import OperatorKind, ScheduleKind, TensorFlag
 from model_packager.model import Model
 from model_packager.passes.kernel_scratch import kernel_scratch_bytes, ram_peak_bytes
 from model_packager.passes.place_tensors import Block, Span, live_bytes, place_tensors
@@ -190,3 +190,20 @@ def test_plan_memory_forced_schedule_of_a_fused_tail_is_refused() -> None:
     force = {2: ScheduleKind.FUSED_DEPTHWISE, 3: ScheduleKind.IN_PLACE}
     with pytest.raises(PackError, match=r"operator 3 \(DEPTHWISE_CONV_2D\) is fused into the one before it"):
         plan_memory(depthwise_separable_network(), PlanOptions(force=force))
+
+
+@pytest.mark.parametrize("kind", ["reshape", "lookup", "depthwise"])
+def test_plan_memory_persistent_output_keeps_a_place_of_its_own(kind: str) -> None:
+    builder = NetworkBuilder(4)
+    source = builder.input((1, 4, 4, 2))
+    state = {
+        "reshape": lambda: builder.reshape(source, (1, 32)),
+        "lookup": lambda: builder.lookup(source),
+        "depthwise": lambda: builder.depthwise(source, 3),
+    }[kind]()
+    model = builder.model
+    model.tensors[state].flags |= TensorFlag.PERSISTENT
+    builder.output(builder.lookup(state))
+    verify_plan(plan_memory(model))
+    places = {model.tensors[tensor].arena_offset for tensor in (source, state)}
+    assert len(places) == 2

@@ -43,6 +43,11 @@ class Lifetimes:
     def dies_at(self, tensor: int, operator_index: int) -> bool:
         return self.last[tensor] == operator_index
 
+    def takes_over(self, output: int, source: int, operator_index: int) -> bool:
+        """Whether ``output`` may have the place of ``source``, which this operator is the last to read: a
+        persistent output is alive all the time and cannot."""
+        return self.first[output] == operator_index and self.dies_at(source, operator_index)
+
     def alive(self, tensor: int, operator_index: int) -> bool:
         return self.first[tensor] <= operator_index <= self.last[tensor]
 

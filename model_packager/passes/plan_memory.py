@@ -104,10 +104,12 @@ def _in_place_choices(model: Model, lifetimes: Lifetimes, index: int) -> Iterato
         for tensor in dict.fromkeys(operator.inputs):
             source = model.tensors[tensor]
             same = source.shape4 == output.shape4 and source.dtype is output.dtype
-            if same and lifetimes.dies_at(tensor, index):
+            if same and lifetimes.takes_over(operator.outputs[0], tensor, index):
                 yield _Choice(ScheduleKind.IN_PLACE, 0, tensor)
         return
-    if not lifetimes.dies_at(first, index) or model.tensors[first].dtype is not output.dtype:
+    if model.tensors[first].dtype is not output.dtype:
+        return
+    if not lifetimes.takes_over(operator.outputs[0], first, index):
         return
     if _is_plane_wise(model, operator):
         yield _Choice(ScheduleKind.IN_PLACE, 0, first)
@@ -138,7 +140,7 @@ def _fused_choices(model: Model, lifetimes: Lifetimes, index: int) -> Iterator[_
         return
     yield _Choice(ScheduleKind.FUSED_ADD)
     # The convolution still reads its input while channels of the sum are written.
-    if lifetimes.dies_at(other, index + 1) and other not in operator.inputs:
+    if lifetimes.takes_over(tail.outputs[0], other, index + 1) and other not in operator.inputs:
         yield _Choice(ScheduleKind.FUSED_ADD, 0, other)
 
 
@@ -222,9 +224,10 @@ class _Search:
         first, last = list(self.lifetimes.first), list(self.lifetimes.last)
         for index, operator in enumerate(self.model.operators):
             choice = plan.get(index, _WHOLE)
-            if operator.kind is OperatorKind.RESHAPE and self.lifetimes.dies_at(operator.inputs[0], index):
-                parent[root(operator.outputs[0])] = root(operator.inputs[0])
             output = operator.outputs[0]
+            if operator.kind is OperatorKind.RESHAPE:
+                if self.lifetimes.takes_over(output, operator.inputs[0], index):
+                    parent[root(output)] = root(operator.inputs[0])
             if choice.schedule in FUSED:
                 # Both operators are one step: what either reads or writes is alive during both.
                 hidden.add(output)
