@@ -35,7 +35,10 @@ activations: {start: 0.5, freeze: 0.8}
 layers:
   - {match: "#0", quantise: {method: learned_step, bits: 5}}
   - {match: depthwise_conv_2d, quantise: {method: learned_step, bits: 5}}
-  - {match: "head", quantise: {method: rate_aware, levels: 3, rate: 1.0}, bias_bits: 6, coder: range}
+  - match: head
+    quantise: {method: rate_aware, levels: 3, rate: 1.0}
+    bias_bits: 6
+    encoding: any-range-any
 """
 
 

@@ -16,6 +16,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="FILE", help="the file to write (default: RECIPE with .thimble)"
     )
     parser.add_argument(
+        "--network", metavar="FILE", help="the float network, in place of the one that the recipe names"
+    )
+    parser.add_argument(
         "--checkpoint",
         metavar="FILE",
         help="write the state after each epoch, and go on from there if the file exists",
@@ -59,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     checkpoint = Path(arguments.checkpoint) if arguments.checkpoint else None
     with progress_bar("training") as progress:
-        result = run_recipe(recipe, checkpoint=checkpoint, progress=progress, report=report)
+        network = Path(arguments.network) if arguments.network else None
+        result = run_recipe(recipe, network=network, checkpoint=checkpoint, progress=progress, report=report)
     with replacing(output) as file:
         file.write(result.packed.data)
     figures = {

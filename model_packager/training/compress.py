@@ -94,8 +94,9 @@ def finish(
     for layer in layers:
         freeze_weights(layer.module, integers[layer.name])
     round_as_device(graph_module, {name: frozen.scales for name, frozen in integers.items()})
-    coders = {layer.place: layer.entry.coder for layer in layers if layer.entry.coder is not None}
-    return Compressed(graph_module, export_model(graph_module, example, coders), history)
+    asked = {layer.place: layer.entry.encoding for layer in layers}
+    encodings = {place: encoding for place, encoding in asked.items() if encoding is not None}
+    return Compressed(graph_module, export_model(graph_module, example, encodings), history)
 
 
 def predict(module: nn.Module, inputs: Tensor, batch_size: int = 500) -> Tensor:
@@ -138,8 +139,20 @@ class _Loop:
             raise UsageError("the training data is empty")
         self.steps_per_epoch = len(train_loader)  # type: ignore[arg-type]
         self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=self.training.learning_rate, weight_decay=self.training.weight_decay
+            self._groups(), lr=self.training.learning_rate, weight_decay=self.training.weight_decay
         )
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Parameters by the share of the learning rate that they get."""
+        shares = {
+            id(parameter): layer.entry.learning_rate_share
+            for layer in self.layers
+            for parameter in layer.module.parameters()
+        }
+        groups: dict[float, list[nn.Parameter]] = {}
+        for parameter in self.module.parameters():
+            groups.setdefault(shares.get(id(parameter), 1.0), []).append(parameter)
+        return [{"params": parameters, "share": share} for share, parameters in groups.items()]
 
     def run(self, checkpoint: Path | None, progress: Progress, report: Callable[[Epoch], Any]) -> None:
         state = load_checkpoint(checkpoint, self.recipe.text) if checkpoint else None
@@ -168,7 +181,7 @@ class _Loop:
             loss.backward()
             self._after("after_backward", moment)
             for group in self.optimizer.param_groups:
-                group["lr"] = moment.learning_rate
+                group["lr"] = moment.learning_rate * group["share"]
             self.optimizer.step()
             self._after("after_step", moment)
             total += loss.item()
@@ -194,7 +207,9 @@ class _Loop:
     def _after(self, event: str, moment: Moment) -> None:
         for layer in self.layers:
             for method in layer.methods:
-                getattr(method, event)(layer.weight, moment)
+                share = layer.entry.learning_rate_share
+                own = Moment(moment.progress, moment.learning_rate * share)
+                getattr(method, event)(layer.weight, own)
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         outputs = self.module(inputs)

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from model_packager.encoders import Encoding, encode
-from model_packager.encoders.choose import candidates
-from model_packager.format_table import Coder
+from model_packager.encoders import Encoding, EncodingPattern
 from model_packager.importers.pytorch import import_module
 from model_packager.model import Model
 from model_packager.training.methods.protocol import Integers, by_row
@@ -42,26 +40,21 @@ def freeze_weights(layer: nn.Module, integers: Integers) -> None:
     parametrize.register_parametrization(layer, "weight", FrozenWeights(integers), unsafe=True)
 
 
-def export_model(graph_module: fx.GraphModule, example: Tensor, coders: Mapping[int, Coder]) -> Model:
+def export_model(
+    graph_module: fx.GraphModule, example: Tensor, encodings: Mapping[int, Encoding | EncodingPattern]
+) -> Model:
     """The integer model of a graph with frozen weights.
 
-    example: one input, (1, ...) float32. coders: what the recipe prefers, by the layer's place among those
-    with weights.
+    example: one input, (1, ...) float32. encodings: what the recipe asks for, by the layer's place among
+    those with weights.
     """
     with warnings.catch_warnings():
         # Flags and scales are constants of the exported graph, as they should be.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         model = import_module(graph_module, example)
     layers = [operator for operator in model.operators if operator.weights is not None]
-    for place, coder in coders.items():
+    for place, encoding in encodings.items():
         weights = layers[place].weights
         assert weights is not None
-        weights.encoding = smallest_encoding(weights.values, coder)
+        weights.encoding = encoding
     return model
-
-
-def smallest_encoding(values: object, coder: Coder) -> Encoding:
-    """The encoding with this coder that makes the int8 matrix smallest."""
-    matrix = values  # (rows, cols)
-    choices = [encoding for encoding in candidates(matrix) if encoding.coder is coder]  # type: ignore[arg-type]
-    return min(choices, key=lambda each: encode(matrix, each).stored_bytes)  # type: ignore[arg-type]

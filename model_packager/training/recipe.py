@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 import yaml
 
+from model_packager.encoders import Encoding, EncodingPattern
 from model_packager.errors import UsageError
-from model_packager.format_table import Coder
+from model_packager.recipe import parse_encoding
 from model_packager.training.methods import PRUNING, QUANTISING, Method
 
 Part = TypeVar("Part")
@@ -79,14 +80,15 @@ class MethodChoice:
 
 @dataclass(frozen=True)
 class LayerRecipe:
-    """What happens to the layers that `match` names: pruning, quantising, bits of the biases, the coder that
-    the packer shall take."""
+    """What happens to the layers that `match` names: pruning, quantising, bits of the biases, the encoding
+    that the packer shall take (or a pattern of encodings), the share of the learning rate."""
 
     match: str
     prune: MethodChoice | None = None
     quantise: MethodChoice | None = None
     bias_bits: int | None = None
-    coder: Coder | None = None
+    encoding: Encoding | EncodingPattern | None = None
+    learning_rate_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -185,16 +187,9 @@ def _layer(number: int, item: Any) -> LayerRecipe:
     for key, methods in (("prune", PRUNING), ("quantise", QUANTISING)):
         if given.get(key) is not None:
             given[key] = _method(f"{what}, {key}", given[key], methods)
-    if given.get("coder") is not None:
-        given["coder"] = _coder(what, given["coder"])
+    if given.get("encoding") is not None:
+        given["encoding"] = parse_encoding(str(given["encoding"]))
     return _build(given, what, LayerRecipe)
-
-
-def _coder(what: str, name: Any) -> Coder:
-    if not isinstance(name, str) or name.upper() not in Coder.__members__:
-        names = ", ".join(Coder.__members__).lower()
-        raise UsageError(f"{what}: there is no coder {name!r}; there are {names}")
-    return Coder[name.upper()]
 
 
 def _method(what: str, value: Any, methods: dict[str, type[Method]]) -> MethodChoice:

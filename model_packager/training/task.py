@@ -66,16 +66,22 @@ def load_task(path: Path) -> Any:
 def run_recipe(
     path: Path,
     *,
+    network: Path | None = None,
     checkpoint: Path | None = None,
     progress: Progress = lambda done, whole: None,
     report: Callable[[Epoch], Any] = lambda epoch: None,
 ) -> TaskResult:
-    """Train, pack and evaluate what a recipe file describes; its paths are relative to its folder."""
+    """Train, pack and evaluate what a recipe file describes; its paths are relative to its folder.
+
+    network: a float network file in place of the recipe's. Raises ``UsageError`` where either is missing.
+    """
     started = time.monotonic()
     recipe = load_training_recipe(path)
-    if not recipe.network or not recipe.task:
-        raise UsageError(f"{path}: a recipe that is run needs 'network' and 'task'")
-    module, example = load_network(path.parent / recipe.network)
+    if network is None and recipe.network:
+        network = path.parent / recipe.network
+    if network is None or not recipe.task:
+        raise UsageError(f"{path}: a recipe that is run needs a 'network' (or --network) and a 'task'")
+    module, example = load_network(network)
     task = load_task(path.parent / recipe.task)
     train, valid = _batches(task, "train", recipe, example), _batches(task, "valid", recipe, example)
     soft = recipe.training.distillation

@@ -1,8 +1,8 @@
 """Rate-aware training: an integer grid with a learned step, and a penalty on what the entropy coder charges.
 
 In a sparse stream a weight costs its gap, its sign and its level: most of it is paid for being there at all.
-So, after each optimiser step, weights on the lowest levels are pulled towards zero by a constant (the
-proximal step of an l1 penalty), and larger ones, which pay hardly more for their level, are left alone.
+So, after each optimiser step, weights on the levels -1, 0 and 1 are pulled towards zero by a constant (the
+proximal step of an l1 penalty), and those above, which pay less for each further level, by a part of that.
 
 Sources: Esser et al. 2020, "Learned step size quantization", sections 2.1 and 2.2 (step and its gradient);
 Oktay et al. 2020, "Scalable model compression by entropy penalized reparameterization", section 2 (the
@@ -22,10 +22,12 @@ from model_packager.training.schedule import Moment, ramp
 class RateAware(Method):
     """Levels -L..L times a learned step for the layer, pruned by the rate penalty.
 
-    levels: L. rate: what a non-zero weight costs, in units of the loss's gradient (k * w of the recipe's
-    formula: the proximal step is learning rate * rate). neuron_rate: the same for a whole row, by its norm.
-    ramp_end: share of training at which the penalty has its full strength. freeze: share from which the
-    zeros stay zero and nothing is pulled any more.
+    levels: L. rate: what a non-zero weight costs; the proximal step is learning rate * rate, and since Adam's
+    steps are about the learning rate, a weight stays only where its gradients agree more than that.
+    level_rate: the share of it for weights above the first level; at 0, weights hide there once the rate gets
+    near 1. neuron_rate: the same for a whole row, by its norm. ramp_end: share of training at which the
+    penalty has its full strength. freeze: share from which the zeros stay zero and nothing is pulled any
+    more. initial_step: in standard deviations of the weights.
     """
 
     name = "rate_aware"
@@ -35,18 +37,21 @@ class RateAware(Method):
         weight: Tensor,
         levels: int = 3,
         rate: float = 1.0,
+        level_rate: float = 0.0,
         neuron_rate: float = 0.0,
         ramp_end: float = 0.65,
         freeze: float = 0.8,
+        initial_step: float = 2.0,
         start: float = 0.0,
     ) -> None:
         super().__init__(weight, start)
         self.levels = levels
         self.rate = rate
+        self.level_rate = level_rate
         self.neuron_rate = neuron_rate
         self.ramp_end = ramp_end
         self.freeze = freeze
-        self.step = nn.Parameter(2 * weight.detach().std())
+        self.step = nn.Parameter(initial_step * weight.detach().std())
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
 
     def effective(self, weight: Tensor) -> Tensor:
@@ -58,9 +63,9 @@ class RateAware(Method):
                 self.mask.copy_((weight / self.step).round() != 0)
             return
         strength = moment.learning_rate * ramp(moment.progress, self.start, self.ramp_end, 1.5)
-        pull = strength * self.rate
-        small = weight.abs() < 1.5 * self.step
-        weight.copy_(torch.where(small, weight.sign() * (weight.abs() - pull).clamp(min=0), weight))
+        size = weight.abs()
+        pull = strength * self.rate * torch.where(size < 1.5 * self.step, 1.0, self.level_rate)
+        weight.copy_(weight.sign() * (size - pull).clamp(min=0))
         if self.neuron_rate:
             rows = weight.reshape(len(weight), -1)
             norms = rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
