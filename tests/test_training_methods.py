@@ -6,9 +6,26 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; `make test-train` installs it")
 
+from test_training import stripes  # noqa: E402
+from torch import nn  # noqa: E402
+
+from model_packager.pack import pack  # noqa: E402
+from model_packager.training import compress, parse_training_recipe  # noqa: E402
+from model_packager.training.batches import TensorBatches  # noqa: E402
+from model_packager.training.methods.binary_connect import BinaryConnect  # noqa: E402
+from model_packager.training.methods.bwn import BinaryWeightNetwork  # noqa: E402
+from model_packager.training.methods.dynamic_fixed_point import DynamicFixedPoint  # noqa: E402
+from model_packager.training.methods.energy_aware import EnergyAware  # noqa: E402
 from model_packager.training.methods.learned_step import LearnedStep, quantise_with_learned_step  # noqa: E402
+from model_packager.training.methods.load_balanced import LoadBalanced  # noqa: E402
+from model_packager.training.methods.log_domain import LogDomain  # noqa: E402
 from model_packager.training.methods.magnitude import Magnitude  # noqa: E402
+from model_packager.training.methods.optimal_brain_damage import OptimalBrainDamage  # noqa: E402
 from model_packager.training.methods.rate_aware import RateAware  # noqa: E402
+from model_packager.training.methods.structured import Structured  # noqa: E402
+from model_packager.training.methods.ternary_connect import TernaryConnect  # noqa: E402
+from model_packager.training.methods.ttq import TrainedTernary  # noqa: E402
+from model_packager.training.methods.twn import TernaryWeightNetwork  # noqa: E402
 from model_packager.training.methods.weight_sharing import WeightSharing, kmeans_linear  # noqa: E402
 from model_packager.training.schedule import (  # noqa: E402
     Moment,
@@ -175,3 +192,145 @@ def test_rate_aware_higher_rate_leaves_fewer_weights() -> None:
 
     (many, small), (few, large) = train(0.0), train(1.5)
     assert few < many and small <= large < 0.5 * targets.square().mean().item()
+
+
+# ------------------------------------------------------------------------------------------- other pruning
+
+
+def test_optimal_brain_damage_keeps_small_weights_that_the_loss_feels() -> None:
+    """On a quadratic loss with curvatures h, h w^2 / 2 predicts the loss's rise; magnitude does not."""
+    curvature = torch.tensor([100.0, 100.0, 1.0, 1.0])
+    weight = torch.nn.Parameter(torch.tensor([[0.3, 0.05, 1.0, 0.2]]))
+    method = begun(OptimalBrainDamage(weight.detach(), density=0.5, schedule="iterative", rounds=1), weight)
+    noise = normal(2000, 4, seed=5) * curvature.sqrt()  # gradients at an optimum: covariance = Hessian
+    for gradient in noise:
+        weight.grad = gradient[None]
+        method.after_backward(weight, Moment(0.1, 1e-3))
+    predicted = 0.5 * curvature * weight.detach()[0] ** 2
+    assert method.saliency(weight.detach())[0].tolist() == pytest.approx(predicted.tolist(), rel=0.5)
+    with torch.no_grad():
+        method.after_step(weight, Moment(0.5, 1e-3))
+    assert method.mask.tolist() == [[True, False, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("unit", "axes", "count"), [("filters", (1, 2, 3), 3), ("columns", (0, 2, 3), 2), ("kernels", (2, 3), 12)]
+)
+def test_structured_prunes_whole_units_of_smallest_norm(unit: str, axes: tuple[int, ...], count: int) -> None:
+    weight = normal(6, 4, 3, 3)
+    method = begun(Structured(weight, 0.5, unit, "iterative", 1), weight)
+    norms = weight.square().sum(dim=axes).flatten()
+    method.after_step(weight, Moment(0.5, 1e-3))
+    units = (weight != 0).float().mean(dim=axes).flatten()
+    assert set(units.tolist()) == {0.0, 1.0} and int(units.sum()) == count
+    assert norms[units == 1].min() > norms[units == 0].max()
+
+
+def test_structured_network_really_gets_smaller() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(),
+                            nn.Linear(128, 4))  # fmt: skip
+    recipe = parse_training_recipe(
+        "training: {epochs: 3, batch_size: 50}\n"
+        "layers: [{match: conv_2d, prune: {method: structured, density: 0.5}}]"
+    )
+    loaders = TensorBatches(*stripes(300, 1), 50, shuffle=True), TensorBatches(*stripes(100, 2), 50)
+    packed = pack(compress(network, recipe, *loaders).model)
+    shapes = [operator.weights.values.shape for operator in packed.model.operators if operator.weights]
+    assert shapes[0][0] <= 4 and shapes[1][0] <= 4 and shapes[1][1] == 9 * shapes[0][0]
+
+
+def test_load_balanced_gives_each_element_the_same_number() -> None:
+    """Magnitude pruning of the same matrix does not."""
+    weight = normal(16, 50) * torch.linspace(0.2, 2, 16)[torch.arange(16) % 4 * 4][:, None]
+    method = begun(LoadBalanced(weight, 0.2, 4, "iterative", 1), weight)
+    plain = begun(Magnitude(weight, 0.2, "iterative", 1), weight)
+    balanced = [int(method.kept(weight, 0.2)[element::4].sum()) for element in range(4)]
+    unbalanced = [int(plain.kept(weight, 0.2)[element::4].sum()) for element in range(4)]
+    assert balanced == [40] * 4 and sum(unbalanced) == 160 and max(unbalanced) > 2 * min(unbalanced)
+
+
+def test_energy_aware_prunes_the_most_expensive_layer_first() -> None:
+    """A convolution has few weights, used often; a fully connected layer many, used once."""
+    convolution, dense = EnergyAware(normal(8, 8, 3, 3), 0.5), EnergyAware(normal(20, 200), 0.5)
+    small = EnergyAware(normal(4, 20), 0.5)
+    convolution.output_positions = 400
+    assert convolution.energy == 576 * 400 * 11 + 576 * 100
+    EnergyAware.arrange([small, dense, convolution])
+    assert convolution.end <= dense.start and dense.end <= small.start
+    assert (convolution.start, small.end) == (0.0, pytest.approx(0.6))
+
+
+# ------------------------------------------------------------------------------------------- other quantising
+
+
+def test_dynamic_fixed_point_has_as_many_fractional_bits_as_fit() -> None:
+    weight = torch.tensor([[0.9, -0.26, 0.004]])
+    method = begun(DynamicFixedPoint(weight, bits=8), weight)
+    values, scales = method.integers(weight)  # 0.9 needs no integer bit: 7 fractional ones
+    assert scales.item() == 2.0**-7 and values.tolist() == [[115, -33, 1]]
+    assert begun(DynamicFixedPoint(4 * weight, bits=8), weight).scale(4 * weight).item() == 2.0**-5
+
+
+def test_log_domain_rounds_in_the_log_domain() -> None:
+    weight = torch.tensor([[1.0, 0.70, 0.72, -0.26, 0.012, 0.004]])
+    method = begun(LogDomain(weight, bits=4), weight)
+    assert method(weight).tolist() == [[1.0, 0.5, 1.0, -0.25, 2.0**-6, 0.0]]
+    values, scales = method.integers(weight)
+    assert values.tolist() == [[64, 32, 64, -16, 1, 0]] and scales.item() == 2.0**-6
+
+
+def test_twn_threshold_and_scale_are_those_of_the_paper() -> None:
+    weight = torch.tensor([[1.0, -0.8, 0.2, -0.4], [0.1, 0.1, 0.1, 0.1]])
+    method = begun(TernaryWeightNetwork(weight), weight)
+    # Row 0: 0.7 E|w| = 0.42, so two weights stay, with a = 0.9.
+    torch.testing.assert_close(method(weight), torch.tensor([[0.9, -0.9, 0, 0], [0.1, 0.1, 0.1, 0.1]]))
+    values, scales = method.integers(weight)
+    assert values.tolist() == [[1, -1, 0, 0], [1, 1, 1, 1]]
+    assert scales.tolist() == pytest.approx([0.9, 0.1])
+
+
+def test_ternary_connect_draws_without_bias_and_clips() -> None:
+    weight = torch.full((1, 20000), 0.3)
+    method = TernaryConnect(weight)
+    method.begun.fill_(True)
+    method.train()
+    torch.manual_seed(1)
+    drawn = method(weight)
+    assert set(drawn.tolist()[0]) == {0.0, 1.0} and drawn.mean().item() == pytest.approx(0.3, abs=0.02)
+    method.after_step(weight.mul_(10), Moment(0.5, 1e-3))
+    assert weight.max().item() == 1.0
+    assert method.integers(torch.tensor([[0.4, -0.6]])).values.tolist() == [[0, -1]]
+
+
+def test_ttq_gradients_are_equations_7_and_8() -> None:
+    weight = torch.tensor([[1.0, 0.5, 0.02, -0.6, -0.03]], requires_grad=True)
+    method = begun(TrainedTernary(weight.detach()), weight.detach())
+    assert method.positive.item() == pytest.approx(0.75) and method.negative.item() == pytest.approx(0.6)
+    gradient = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]])
+    (method(weight) * gradient).sum().backward()
+    assert (method.positive.grad.item(), method.negative.grad.item()) == (3.0, -4.0)
+    torch.testing.assert_close(weight.grad, torch.tensor([[0.75, 1.5, 3.0, 2.4, 5.0]]))
+    values, scales = method.integers(weight.detach())
+    assert values.tolist() == [[127, 127, 0, -102, 0]] and scales.item() == pytest.approx(0.75 / 127)
+
+
+def test_binary_connect_clips_real_weights_and_stores_signs() -> None:
+    weight = torch.tensor([[0.2, -0.4, 0.0, -1.0]])
+    method = begun(BinaryConnect(weight), weight)
+    torch.testing.assert_close(method(weight), torch.tensor([[0.4, -0.4, 0.4, -0.4]]))
+    method.after_step(weight, Moment(0.5, 1e-3))
+    torch.testing.assert_close(weight, torch.tensor([[0.2, -0.4, 0.0, -0.4]]))
+    assert method.integers(weight).values.tolist() == [[1, -1, 1, -1]]
+
+
+def test_bwn_scale_is_the_best_one_and_its_gradient_counts() -> None:
+    weight = torch.tensor([[0.2, -0.4, 0.9, -0.1], [0.3, 0.3, -0.3, 0.3]], requires_grad=True)
+    method = begun(BinaryWeightNetwork(weight.detach()), weight.detach())
+    binary = method(weight)
+    torch.testing.assert_close(binary[0].detach(), torch.tensor([0.4, -0.4, 0.4, -0.4]))
+    for other in (0.9, 1.1):  # equation 6: no other scale of the signs is nearer
+        assert (binary[0] - weight[0]).square().sum() < (other * binary[0] - weight[0]).square().sum()
+    binary[0].sum().backward()
+    # dL/dw = sum(g sign) sign(w) / n + a g; here sum(g sign) = 0.
+    torch.testing.assert_close(weight.grad[0], torch.full((4,), 0.4))

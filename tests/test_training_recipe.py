@@ -83,7 +83,7 @@ def test_recipe_parts_arrive() -> None:
         ("training: {distillation: {wait: 1}}", "distillation has no key 'wait'"),
         ("layers: {match: x}", "layers is a list"),
         ("layers: [{prune: {method: magnitude}}]", "layer entry 1 has no 'match'"),
-        ("layers: [{match: x, quantise: {method: magnitude}}]", "has a 'method', one of learned_step"),
+        ("layers: [{match: x, quantise: {method: magnitude}}]", "has a 'method', one of binary_connect"),
         ("layers: [{match: x, prune: {method: magnitude, levels: 2}}]", "magnitude has no 'levels'"),
         ("layers: [{match: x, prune: {method: magnitude, density: '1'}}]", "density takes float, not '1'"),
         ("layers: [{match: x, encoding: zip}]", "there is no encoding 'zip'"),

@@ -77,11 +77,12 @@ def compress(
     torch.manual_seed(recipe.seed)
     teacher = copy.deepcopy(teacher if teacher is not None else module).eval()
     graph_module = quantised_graph(copy.deepcopy(module))
-    layers = attach_methods(graph_module, recipe)
+    example = next(iter(valid_loader))[0][:1]
+    layers = attach_methods(graph_module, recipe, example)
     _set_steps(graph_module, recipe)
     loop = _Loop(graph_module, layers, recipe, train_loader, valid_loader, teacher)
     loop.run(checkpoint, progress, report)
-    return finish(graph_module, layers, loop.history, next(iter(valid_loader))[0][:1])
+    return finish(graph_module, layers, loop.history, example)
 
 
 def finish(

@@ -95,9 +95,10 @@ class BiasGrid(nn.Module):
         return straight_through((bias / unit).round().clamp(-self.high - 1, self.high) * unit, bias)
 
 
-def attach_methods(graph_module: fx.GraphModule, recipe: TrainingRecipe) -> list[Layer]:
+def attach_methods(graph_module: fx.GraphModule, recipe: TrainingRecipe, example: Tensor) -> list[Layer]:
     """Give each layer its methods (parametrisations of ``weight`` and ``bias``).
 
+    example: one input, (1, ...) float32; it tells the methods at how many positions a layer computes.
     Raises ``UsageError`` when an entry of the recipe matches no layer, or asks for what a layer cannot have.
     """
     modules = dict(graph_module.named_modules())
@@ -120,9 +121,27 @@ def attach_methods(graph_module: fx.GraphModule, recipe: TrainingRecipe) -> list
     for layer in layers:
         if layer.entry.bias_bits is not None:
             _attach_bias(graph_module, layer, layer.entry.bias_bits)
+    _count_positions(graph_module, layers, example)
     for kind in {type(method) for layer in layers for method in layer.methods}:
         kind.arrange([method for layer in layers for method in layer.methods if type(method) is kind])
     return layers
+
+
+def _count_positions(graph_module: fx.GraphModule, layers: list[Layer], example: Tensor) -> None:
+    def note(layer: Layer, output: Tensor) -> None:
+        for method in layer.methods:
+            method.output_positions = output[0, 0].numel()
+
+    hooks = [
+        layer.module.register_forward_hook(lambda module, inputs, output, layer=layer: note(layer, output))
+        for layer in layers
+    ]
+    was_training = graph_module.training
+    with torch.no_grad():
+        graph_module.eval()(example)
+    graph_module.train(was_training)
+    for hook in hooks:
+        hook.remove()
 
 
 def _attach_bias(graph_module: fx.GraphModule, layer: Layer, bits: int) -> None:

@@ -83,6 +83,11 @@ def straight_through(quantised: Tensor, weight: Tensor) -> Tensor:
     return weight + (quantised - weight).detach()
 
 
+def signs(weight: Tensor) -> Tensor:
+    """-1 or +1; zero counts as +1."""
+    return torch.where(weight.detach() < 0, -1.0, 1.0)
+
+
 def peak_integers(weight: Tensor) -> Integers:
     """int8 values of real weights, symmetric, one scale for the whole layer (peak / 127)."""
     scale = weight.detach().abs().max().clamp(min=1e-8) / 127
