@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from host_tools.inspect import Inspection
 
 HELP = "show what is in a .thimble file: tensors, coders, bytes, RAM"
-WIDTH_WITHOUT_TERMINAL = 100
 BAR_CELLS = 12
 
 
@@ -29,31 +28,25 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
     from pathlib import Path
 
-    from rich.console import Console
-
     from host_tools.inspect import inspect_file
+    from host_tools.tables import stdout_console
 
     inspection = inspect_file(Path(arguments.model).read_bytes())
     if arguments.json:
         print(json.dumps(asdict(inspection)))
         return 0
-    width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
-    print_inspection(Console(width=width, highlight=False), inspection, arguments.model)
+    print_inspection(stdout_console(), inspection, arguments.model)
     return 0
 
 
 def print_inspection(console: Console, inspection: Inspection, path: str) -> None:
     """All of it, in the console's width; a table that is wider loses columns, but no figure its digits."""
+    from host_tools.tables import print_fitting
+
     _print_summary(console, inspection, path)
     for make in (_weights_table, _ram_table, _parts_table):
-        for narrow in (False, True):
-            table = make(inspection, narrow)
-            natural = console.measure(table, options=console.options.update(max_width=1000)).maximum
-            if natural <= console.width:
-                break
-        table.width = natural
         console.print()
-        console.print(table, crop=False)
+        print_fitting(console, partial(make, inspection))
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -82,28 +75,11 @@ def _print_summary(console: Console, inspection: Inspection, path: str) -> None:
     console.print(f"  needs     {', '.join(inspection.features)}")
 
 
-def _table(title: str, narrow: bool, *columns: tuple[str, str]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-        collapse_padding=True,
-        padding=(0, 0) if narrow else (0, 1),
-    )
-    for name, justify in columns:
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    return table
-
-
 def _weights_table(inspection: Inspection, narrow: bool) -> Table:
     """Narrow: without the share that is not zero."""
-    table = _table(
+    from host_tools.tables import make_table
+
+    table = make_table(
         "Weights",
         narrow,
         *[("#", "right"), ("operator", "left"), ("matrix" if narrow else "rows x cols", "right")],
@@ -139,8 +115,10 @@ def _bar(part: int, whole: int) -> str:
 
 def _ram_table(inspection: Inspection, narrow: bool) -> Table:
     """Narrow: without the bars."""
+    from host_tools.tables import make_table
+
     peak = inspection.peak
-    table = _table(
+    table = make_table(
         f"RAM: most is needed at operator {peak.operator} ({peak.kind})",
         narrow,
         *[("#", "right"), ("operator", "left"), ("output", "right"), ("schedule", "left")],
@@ -158,7 +136,9 @@ def _ram_table(inspection: Inspection, narrow: bool) -> Table:
 
 
 def _parts_table(inspection: Inspection, narrow: bool) -> Table:
-    table = _table("File", narrow, ("part", "left"), ("bytes", "right"), ("share", "right"))
+    from host_tools.tables import make_table
+
+    table = make_table("File", narrow, ("part", "left"), ("bytes", "right"), ("share", "right"))
     for part in inspection.parts:
         table.add_row(part.name, f"{part.stored_bytes:,}", f"{part.share:.1%}")
     table.add_section()
