@@ -16,11 +16,20 @@ import pytest
 from benchmarks.core_build import CPUS
 from model_packager import container, reference
 from model_packager.encoders import Encoding, Stream, StreamDescriptor, stream_scratch_bytes
-from model_packager.format_table import HEADER, Coder, Feature, Layout, ScheduleKind, ValueMap, struct_format
+from model_packager.format_table import (
+    HEADER,
+    Coder,
+    Feature,
+    Layout,
+    OperatorKind,
+    ScheduleKind,
+    ValueMap,
+    struct_format,
+)
 from model_packager.golden import golden_inputs
 from model_packager.model import Model
 from model_packager.pack import PackResult, pack
-from model_packager.passes.kernel_scratch import ram_peak_bytes
+from model_packager.passes.kernel_scratch import is_fused_tail, ram_peak_bytes
 from model_packager.passes.lifetimes import FUSED
 from model_packager.passes.plan_memory import PlanOptions, plan_memory
 from tests.core_driver import (
@@ -226,7 +235,13 @@ def test_run_of_random_networks_in_every_layout_is_bit_identical_to_the_referenc
                 values[0, 0] = 1  # a matrix of zeros has no sparse stream
         # A schedule that is there already is meant.
         forced = {i: op.schedule for i, op in enumerate(model.operators) if op.schedule in FUSED}
-        data = container.dump(plan_memory(model, PlanOptions(force=forced)))
+        plan_memory(model, PlanOptions(force=forced))
+        for index, operator in enumerate(model.operators):
+            is_free = operator.schedule is ScheduleKind.WHOLE and not is_fused_tail(model, index)
+            if operator.kind is OperatorKind.DEPTHWISE_CONV_2D and is_free and seed % 3 == 0:
+                operator.schedule = ScheduleKind.BANDS
+                operator.schedule_parameter = 1 + seed % model.tensors[operator.outputs[0]].shape4[1]
+        data = container.dump(model)
         inputs = random_inputs(model, 2, seed)
         inputs[0][1] = -128
         outputs = reference.run(model, inputs)

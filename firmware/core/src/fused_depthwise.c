@@ -3,58 +3,35 @@
 #include "build.h"
 #include "fused.h"
 
-#if THIMBLE_PLANE_DSP
 /* Makes the pixels of the row at hand, if it is a pointwise one of eight channels, as in the large images in front,
  * where a loop of its own pays. */
 THIMBLE_NOT_INLINED static int make_pixels(const thimble_conv *conv, const thimble_depthwise *depthwise) {
     const thimble_window *window = &conv->window;
-    const thimble_output_stage *stage = &conv->rows.stage;
-    const int8_t *w = conv->rows.stream.row;
     int is_pointwise = window->kernel_h == 1 && window->kernel_w == 1 && window->stride_h == 1 &&
                        window->stride_w == 1 && window->pad_top == 0 && window->pad_left == 0;
-    if (!is_pointwise || window->pixel != 8 || window->depth != 8 || conv->rows.stream.positions ||
-        depthwise->step_x != 2 || window->y_stop <= 0 || window->out_w <= 0 || ((uintptr_t)conv->source & 3) != 0) {
+    if (!depthwise->is_3x3 || depthwise->is_transposed || !is_pointwise || window->pixel != 8 || window->depth != 8 ||
+        conv->rows.stream.positions || window->y_stop <= 0 || window->out_w <= 0 ||
+        ((uintptr_t)conv->source & 3) != 0) {
         return 0;
     }
-    uint32_t start = conv->rows.bias - (uint32_t)window->zero_point * (uint32_t)thimble_sum(w, 8);
-    if (!thimble_is_for_dsp(stage, start)) {
-        return 0;
-    }
-    const thimble_pointwise_job job = {
-        2 * start,
-        {
-            thimble_weight_pair(w[0], w[2]), thimble_weight_pair(w[1], w[3]),
-            thimble_weight_pair(w[4], w[6]), thimble_weight_pair(w[5], w[7]),
-        },
-        stage->multiplier,
-        thimble_rounding(stage),
-        -stage->shift,
-        conv->source,
-        (thimble_pixel *)(void *)depthwise->image,
-        8 * window->out_w,
-        8 * (window->in_w - window->out_w),
-        depthwise->step_y - 2 * window->out_w,
-        window->y_stop,
-        window->out_w & 1,
+    const int8_t *w = conv->rows.stream.row;
+    const thimble_eight eight = {
+        conv->source, 8 * window->in_w, window->out_w, window->y_stop, (thimble_pixel *)(void *)depthwise->image,
+        depthwise->on.plane.pitch,
     };
-    thimble_run_pointwise_job(&job);
-    return 1;
+    uint32_t start = conv->rows.bias - (uint32_t)window->zero_point * (uint32_t)thimble_sum(w, 8);
+    return thimble_plane_from_eight(&eight, w, start, &conv->rows.stage);
 }
-#endif
 
 /* The next channel of the convolution, in the plane. */
 static int32_t next_plane(thimble_conv *conv, const thimble_depthwise *depthwise) {
     int32_t error = thimble_conv_decode(conv);
-#if THIMBLE_PLANE_DSP
-    if (error < 0 || (depthwise->is_3x3 && make_pixels(conv, depthwise))) {
+    if (error < 0 || make_pixels(conv, depthwise)) {
         return error;
     }
-#endif
-    if (error >= 0) {
-        thimble_conv_make(conv, depthwise->image);
-        if (depthwise->is_3x3) {
-            thimble_depthwise_load(depthwise, depthwise->image, depthwise->step_x, depthwise->step_y);
-        }
+    thimble_conv_make(conv, depthwise->image);
+    if (depthwise->is_3x3) {
+        thimble_depthwise_load(depthwise, depthwise->image, depthwise->step_x, depthwise->step_y);
     }
     return error;
 }

@@ -37,23 +37,6 @@ typedef uint16_t thimble_pixel;
 #define THIMBLE_PLANE_SLACK_BEFORE (THIMBLE_PLANE_THUMB1 ? 12u : 0u)
 
 #if THIMBLE_PLANE_DSP
-/* Whether the machine code can do it: no intermediate leaves 32 bits, and the clamp is that to 8 bits. */
-static inline int thimble_is_for_dsp(const thimble_output_stage *stage, uint32_t start) {
-    return thimble_is_usual(stage) && stage->shift >= -THIMBLE_NARROW_SHIFTS &&
-           start + THIMBLE_NARROW_BIAS < 2 * THIMBLE_NARROW_BIAS && stage->low + stage->zero_point == -128 &&
-           stage->high + stage->zero_point == 127;
-}
-
-/* The machine code's sums are twice what they should be: see plane_3x3_dsp.c. */
-static inline uint32_t thimble_weight_pair(int32_t low, int32_t high) {
-    return ((uint32_t)(2 * low) & 0xFFFF) | (uint32_t)(2 * high) << 16;
-}
-
-/* Half a unit and the zero point, before the shift. */
-static inline int32_t thimble_rounding(const thimble_output_stage *stage) {
-    return (1 + 2 * stage->zero_point) * (1 << (-stage->shift - 1));
-}
-
 /* What the machine code takes to its stack; changing the order means changing plane_3x3_dsp.c. In bytes. */
 typedef struct {
     uint32_t start;    /* twice, as all sums are */
@@ -83,21 +66,6 @@ typedef struct {
     int32_t to_skip, skip; /* bytes from the end of a line to the next */
     int32_t lines;
 } thimble_plane_lines;
-
-/* Eight channels of each pixel become one, again in this order. */
-typedef struct {
-    uint32_t start;
-    uint32_t w[4]; /* weights 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
-    int32_t multiplier, rounding, shift;
-    const int8_t *x;
-    thimble_pixel *to;
-    int32_t span;           /* of a line's activations */
-    int32_t skip, to_skip;  /* from the end of a line to the next */
-    int32_t lines;
-    int32_t entry; /* 1: a line has an odd number of pixels; within: where its first one is made */
-} thimble_pointwise_job;
-
-void thimble_run_pointwise_job(const thimble_pointwise_job *job);
 
 void thimble_load_plane_lines(thimble_pixel *to, const int8_t *x, const thimble_plane_lines *lines);
 #elif THIMBLE_PLANE_THUMB1
@@ -152,6 +120,20 @@ void thimble_plane_convolve(const thimble_plane *plane, const int8_t *w, int32_t
 /* The same by machine code; 0: it cannot do it, or there is none. `start`: the bias and what the zero point adds. */
 int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
                       int8_t *out);
+
+/* A pointwise convolution of eight channels that makes the pixels of a plane. */
+typedef struct {
+    const int8_t *x;     /* 4-byte aligned */
+    int32_t line_step;   /* activations from one line to the next */
+    int32_t count;       /* of a line, 1 or more */
+    int32_t lines;       /* 1 or more */
+    thimble_pixel *to;
+    int32_t to_line_step;
+} thimble_eight;
+
+/* By machine code; 0: it cannot do it, or there is none. `start`: the bias and what the zero point adds. */
+int thimble_plane_from_eight(const thimble_eight *eight, const int8_t *w, uint32_t start,
+                             const thimble_output_stage *stage);
 
 /* Copies `lines` lines of `count` activations to the pixels from `to` on. They may lie in the pixels' own places. */
 void thimble_plane_load(const thimble_plane *plane, thimble_pixel *to, const int8_t *x, int32_t step,

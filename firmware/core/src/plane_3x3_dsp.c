@@ -12,6 +12,23 @@
 /* Aligned, since ADR counts from whole words. */
 #define MACHINE_CODE __attribute__((naked, aligned(4)))
 
+/* Whether the machine code can do it: no intermediate leaves 32 bits, and the clamp is that to 8 bits. */
+static int is_for_dsp(const thimble_output_stage *stage, uint32_t start) {
+    return thimble_is_usual(stage) && stage->shift >= -THIMBLE_NARROW_SHIFTS &&
+           start + THIMBLE_NARROW_BIAS < 2 * THIMBLE_NARROW_BIAS && stage->low + stage->zero_point == -128 &&
+           stage->high + stage->zero_point == 127;
+}
+
+/* The machine code's sums are twice what they should be. */
+static uint32_t weight_pair(int32_t low, int32_t high) {
+    return ((uint32_t)(2 * low) & 0xFFFF) | (uint32_t)(2 * high) << 16;
+}
+
+/* Half a unit and the zero point, before the shift. */
+static int32_t rounding_of(const thimble_output_stage *stage) {
+    return (1 + 2 * stage->zero_point) * (1 << (-stage->shift - 1));
+}
+
 /* r0 to r5: sums. r10, r11: weights of a line. lr: pixels. r12: the way to the next line. */
 #define FIRST_1(start)                                                                                                 \
     "ldm lr, {r6-r9}\n\t"                                                                                              \
@@ -137,20 +154,33 @@ void thimble_plane_open(const thimble_plane *plane) {
 int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
                       int8_t *out) {
     thimble_plane_job *job = plane->job;
-    if (!thimble_is_for_dsp(stage, start)) {
+    if (!is_for_dsp(stage, start)) {
         return 0;
     }
     job->start = 2 * start;
-    job->w0[0] = thimble_weight_pair(w[0], w[1]), job->w0[1] = thimble_weight_pair(w[1], w[2]);
-    job->w1[0] = thimble_weight_pair(w[3], w[4]), job->w1[1] = thimble_weight_pair(w[4], w[5]);
-    job->w2[0] = thimble_weight_pair(w[6], w[7]), job->w2[1] = thimble_weight_pair(w[7], w[8]);
+    job->w0[0] = weight_pair(w[0], w[1]), job->w0[1] = weight_pair(w[1], w[2]);
+    job->w1[0] = weight_pair(w[3], w[4]), job->w1[1] = weight_pair(w[4], w[5]);
+    job->w2[0] = weight_pair(w[6], w[7]), job->w2[1] = weight_pair(w[7], w[8]);
     job->multiplier = stage->multiplier;
     job->shift = -stage->shift;
-    job->rounding = thimble_rounding(stage);
+    job->rounding = rounding_of(stage);
     job->out = out;
     run_job(job);
     return 1;
 }
+
+/* Eight channels of each pixel become one, in this order. */
+typedef struct {
+    uint32_t start;
+    uint32_t w[4]; /* weights 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
+    int32_t multiplier, rounding, shift;
+    const int8_t *x;
+    thimble_pixel *to;
+    int32_t span;           /* of a line's activations */
+    int32_t skip, to_skip;  /* from the end of a line to the next */
+    int32_t lines;
+    int32_t entry; /* 1: a line has an odd number of pixels; within: where its first one is made */
+} pointwise_job;
 
 #define PIXEL_OF_EIGHT                                                                                                 \
     "ldrd r0, r1, [r11], #8\n\t"                                                                                       \
@@ -168,7 +198,7 @@ int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t sta
     "ssat r2, #8, r2\n\t"                                                                                              \
     "strh r2, [r12], #2\n\t"
 
-MACHINE_CODE void thimble_run_pointwise_job(__attribute__((unused)) const thimble_pointwise_job *job) {
+static MACHINE_CODE void run_pointwise(__attribute__((unused)) const pointwise_job *job) {
     __asm__(".syntax unified\n\t"
             "push {r4-r11, lr}\n\t"
             "add r1, r0, #40\n\t"
@@ -196,6 +226,32 @@ MACHINE_CODE void thimble_run_pointwise_job(__attribute__((unused)) const thimbl
             "bne 3b\n\t"
             "add sp, #20\n\t"
             "pop {r4-r11, pc}\n\t");
+}
+
+int thimble_plane_from_eight(const thimble_eight *eight, const int8_t *w, uint32_t start,
+                             const thimble_output_stage *stage) {
+    if (!is_for_dsp(stage, start)) {
+        return 0;
+    }
+    const pointwise_job job = {
+        2 * start,
+        {
+            weight_pair(w[0], w[2]), weight_pair(w[1], w[3]),
+            weight_pair(w[4], w[6]), weight_pair(w[5], w[7]),
+        },
+        stage->multiplier,
+        rounding_of(stage),
+        -stage->shift,
+        eight->x,
+        eight->to,
+        8 * eight->count,
+        eight->line_step - 8 * eight->count,
+        2 * (eight->to_line_step - eight->count),
+        eight->lines,
+        eight->count & 1,
+    };
+    run_pointwise(&job);
+    return 1;
 }
 
 MACHINE_CODE void thimble_load_plane_lines(__attribute__((unused)) thimble_pixel *to,
