@@ -14,6 +14,8 @@ from pathlib import Path
 
 from benchmarks.core_stack import CALLGRAPH_FLAGS
 from host_tools.c_array import export, write_files
+from model_packager import container
+from model_packager.format_table import Feature
 
 FIRMWARE = Path(__file__).resolve().parent.parent / "firmware"
 CORE, PLATFORM = FIRMWARE / "core", FIRMWARE / "platform"
@@ -44,7 +46,9 @@ int main(void) {
     thimble_port input, output;
     uint8_t *memory = (uint8_t *)0x20000000;
     if (thimble_load(&model, &REGISTRY, model_bytes, length) < 0 ||
+#ifdef HAS_STATE
         thimble_reset(&model, memory, length) < 0 ||
+#endif
         thimble_input(&model, 0, &input) < 0 || thimble_output(&model, 0, &output) < 0) {
         return 1;
     }
@@ -125,14 +129,15 @@ def link(
 
 def link_all(core: str, objects: Sequence[Path], folder: Path) -> Linked:
     """The core with everything."""
-    return link(core, objects, "thimble_registry_all", folder)
+    return link(core, objects, "thimble_registry_all", folder, [*FLAGS, "-DHAS_STATE"])
 
 
 def link_model(core: str, data: bytes, folder: Path) -> Linked:
     """The core as `thimble export --with-core` writes it for one model."""
     target = folder / "exported"
     write_files(export(data, "model", with_core=True), target, force=True)
-    flags = [*FLAGS[:-1], f"-I{target / 'src'}"]
+    has_state = container.parse(data).header.required_features & Feature.PERSISTENT_TENSORS
+    flags = [*FLAGS[:-1], f"-I{target / 'src'}", *(["-DHAS_STATE"] if has_state else [])]
     sources = [path for path in (target / "src").glob("*.c") if path.name != "model_model.c"]
     built = folder / f"{core}_alone"
     built.mkdir(exist_ok=True)

@@ -25,9 +25,10 @@ STORED = {
     "finish": r"\w+_block",  # columns.c: what fused_add.c does with a block
     "sha256_matches": r"thimble_sha256_matches",
     "table_bytes": r"table_bytes",
+    "own_table_bytes": r"(own_)?table_bytes",
     "open": r"open_\w+",
     "rewind": r"rewind_\w+",
-    "next_row": r"next_\w+_row",
+    "next_row": r"(thimble_)?next_\w+_row",
     "next_bits_row": r"next_bits_row",
     "finished": r"\w+_finished",
 }
@@ -38,6 +39,7 @@ STORED_IN = {
     "function": r"element_function",
     "finish": r"\.finish = ",
     "table_bytes": r"const thimble_coder_type",
+    "own_table_bytes": r"const thimble_coder_type",
 }
 NODE = re.compile(r'node: \{ title: "([^"]+)" label: "([^"\\]+)\\n[^"]*?(?:\\n(\d+) bytes \((\w+)\))?"')
 EDGE = re.compile(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"(?: label: "([^"]+):(\d+):(\d+)")?')
@@ -104,12 +106,12 @@ def _sources(objects: list[Path]) -> dict[str, str]:
 
 
 def _called_name(file: Path, line: int, column: int) -> str:
-    """The last name before the parenthesis or bracket of a call that starts at a place in a source."""
+    """What is called through a pointer in the expression that starts at a place in a source: the first member
+    with a parenthesis behind it, or the first name."""
     text = file.read_text(encoding="utf-8").splitlines()[line - 1][column - 1 :]
-    names = re.match(r"[\w.>\-\[\]]*?(\w+)(?:\[[^\]]*\])?(?:\[[^\]]*\])?\(", text)
-    # gcc names the place of the member or that of the whole expression.
-    name = names[1] if names else text[:40]
-    return name
+    member = re.search(r"(?:->|\.)(\w+)(?:\[[^\]]*\])*\(", text)
+    name = member or re.match(r"(\w+)\(", text)
+    return name[1] if name else text
 
 
 def _resolve(graph: Graph, indirect: list[tuple[str, str]], sources: dict[str, str]) -> None:

@@ -7,14 +7,14 @@ void thimble_fail(thimble_cursor *cursor, int32_t error) {
 }
 
 static uint32_t read_byte(thimble_cursor *cursor) {
-    thimble_expect(cursor, cursor->at < cursor->end, THIMBLE_ERROR_TRUNCATED);
-    return cursor->error ? 0 : cursor->data[cursor->at++];
+    thimble_expect(cursor, cursor->at < cursor->model->program_end, THIMBLE_ERROR_TRUNCATED);
+    return cursor->error ? 0 : cursor->model->data[cursor->at++];
 }
 
 uint32_t thimble_read_u(thimble_cursor *cursor) {
     /* A cursor's end lies before the file's trailer, so that this byte can be read. */
-    uint32_t value = cursor->data[cursor->at];
-    if (value < 128 && cursor->at < cursor->end && cursor->error == 0) {
+    uint32_t value = cursor->model->data[cursor->at];
+    if (value < 128 && cursor->at < cursor->model->program_end && cursor->error == 0) {
         cursor->at++; /* nearly all of them */
         return value;
     }

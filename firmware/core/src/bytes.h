@@ -4,31 +4,37 @@
 
 #include "thimble.h"
 
-static inline uint32_t thimble_read_u16(const uint8_t *p) {
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-}
-
-static inline uint32_t thimble_read_u32(const uint8_t *p) {
-    return thimble_read_u16(p) | thimble_read_u16(p + 2) << 16;
-}
-
-/* Conditions become branches only where they are inlined, which compilers that optimise for size do not see. */
+/* For functions that are a few instructions where they stand, which compilers that optimise for size do not see. */
 #if defined(__GNUC__)
 #define THIMBLE_ALWAYS_INLINE __attribute__((always_inline)) static inline
 #else
 #define THIMBLE_ALWAYS_INLINE static inline
 #endif
 
+/* One load, but on machines that read words only where they are aligned. */
+#if defined(__ARM_ARCH) && !defined(__ARM_FEATURE_UNALIGNED)
+#define THIMBLE_INLINE_LOAD static inline
+#else
+#define THIMBLE_INLINE_LOAD THIMBLE_ALWAYS_INLINE
+#endif
+
+THIMBLE_INLINE_LOAD uint32_t thimble_read_u16(const uint8_t *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
+}
+
+THIMBLE_INLINE_LOAD uint32_t thimble_read_u32(const uint8_t *p) {
+    return thimble_read_u16(p) | thimble_read_u16(p + 2) << 16;
+}
+
 /* Reads the PROGRAM section forwards. The first error stays; from then on every read gives 0. */
 typedef struct {
-    const uint8_t *data;
+    const thimble_model *model;
     uint32_t at;
-    uint32_t end;
     int32_t error;
 } thimble_cursor;
 
 static inline thimble_cursor thimble_cursor_at(const thimble_model *model, uint32_t at) {
-    thimble_cursor cursor = {model->data, at, model->program_end, 0};
+    thimble_cursor cursor = {model, at, 0};
     return cursor;
 }
 

@@ -70,8 +70,11 @@ typedef struct {
     thimble_tensor_set hidden;  /* between fused operators, behind the second one */
 } check_state;
 
-static int has_value(const check_state *state, uint32_t tensor, uint32_t flags) {
-    return flags != 0 || (thimble_set_has(&state->written, tensor) && !thimble_set_has(&state->hidden, tensor));
+static int has_value(const check_state *state, uint32_t tensor) {
+    if (THIMBLE_HAS(PERSISTENT_TENSORS) && thimble_tensor_at(state->step.model, tensor).flags != 0) {
+        return 1;
+    }
+    return thimble_set_has(&state->written, tensor) && !(THIMBLE_HAS_FUSED && thimble_set_has(&state->hidden, tensor));
 }
 
 /* Numbers and kinds of inputs, outputs and constants; something was written to the inputs. */
@@ -89,7 +92,7 @@ static int check_operands(const check_state *state) {
         }
     }
     for (uint32_t i = 0; i < op->input_count; i++) {
-        if (!has_value(state, op->inputs[i], thimble_tensor_at(state->step.model, op->inputs[i]).flags)) {
+        if (!has_value(state, op->inputs[i])) {
             return 0;
         }
     }
@@ -112,7 +115,7 @@ static int is_element_wise(uint32_t kind) {
  * if `replaces` it must, and that of a RESHAPE may. The tensor between fused operators has no place. */
 static int check_places(const thimble_step_context *context, int replaces) {
     const thimble_operator *op = context->op;
-    int may_replace = replaces || op->kind == THIMBLE_OPERATOR_RESHAPE;
+    int may_replace = replaces || (THIMBLE_HAS_OPERATOR(RESHAPE) && op->kind == THIMBLE_OPERATOR_RESHAPE);
     for (uint32_t i = 0; i < op->input_count; i++) {
         if (THIMBLE_HAS_FUSED && context->head && op->inputs[i] == context->head->output) {
             continue;
@@ -160,7 +163,7 @@ static int check_fused_head(const check_state *state) {
     memset(&outputs, 0, sizeof outputs);
     thimble_add_ports(&outputs, context->model, context->model->first_output, context->model->output_count);
     thimble_cursor cursor = thimble_cursor_at(context->model, state->next);
-    thimble_read_operator(&cursor, context->model, &tail);
+    thimble_read_operator(&cursor, &tail);
     uint32_t reads = 0;
     for (uint32_t i = 0; i < tail.input_count; i++) {
         reads += tail.inputs[i] == op->output;
@@ -209,8 +212,8 @@ static int check_operator(check_state *state) {
     if (!check_operands(state)) {
         return 0;
     }
-    context->x = thimble_tensor_at(context->model, op->inputs[0]);
-    context->out = thimble_tensor_at(context->model, op->output);
+    thimble_find_tensor(context->model, op->inputs[0], &context->x);
+    thimble_find_tensor(context->model, op->output, &context->out);
     return op->type->check(context) && check_schedule(state);
 }
 
@@ -227,7 +230,7 @@ static int32_t check_arena(thimble_model *model, const thimble_tensor_set *hidde
     uint32_t largest = 0;
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         thimble_tensor tensor = thimble_tensor_at(model, i);
-        if (thimble_set_has(hidden, i)) {
+        if (THIMBLE_HAS_FUSED && thimble_set_has(hidden, i)) {
             continue;
         }
         if (tensor.offset > model->arena_bytes || tensor.bytes > model->arena_bytes - tensor.offset) {
@@ -244,7 +247,7 @@ static int32_t check_outputs(thimble_model *model, const check_state *state) {
     for (uint32_t i = 0; i < model->output_count; i++) {
         thimble_port port;
         thimble_read_port(&cursor, &port);
-        if (!has_value(state, port.tensor, thimble_tensor_at(model, port.tensor).flags)) {
+        if (!has_value(state, port.tensor)) {
             return THIMBLE_ERROR_BAD_PORT;
         }
     }
@@ -258,13 +261,10 @@ int32_t thimble_check_operators(thimble_model *model, const thimble_envelope *en
     state.step.model = model;
     thimble_add_ports(&state.written, model, model->first_input, model->input_count);
     thimble_cursor cursor = thimble_cursor_at(model, model->first_operator);
-    uint32_t largest = 0, head_bytes = 0, at = 0;
+    uint32_t largest = 0, head_bytes = 0, at = cursor.at, first = 0;
     model->memory_bytes = model->arena_bytes;
     for (uint32_t i = 0; i < model->operator_count; i++) {
-        if (!state.step.head) {
-            at = cursor.at;
-        }
-        thimble_read_operator(&cursor, model, op);
+        thimble_read_operator(&cursor, op);
         state.step.op = op;
         state.next = cursor.at;
         state.is_last = i + 1 == model->operator_count;
@@ -278,17 +278,18 @@ int32_t thimble_check_operators(thimble_model *model, const thimble_envelope *en
             return THIMBLE_ERROR_SCRATCH_TOO_SMALL;
         }
         largest = bytes > largest ? bytes : largest;
-        if (!state.step.head && thimble_is_fused_head(op->schedule)) {
+        if (THIMBLE_HAS_FUSED && !state.step.head && thimble_is_fused_head(op->schedule)) {
             state.step.head = op;
             head_bytes = bytes;
             op = operators + 1;
             continue;
         }
-        if (state.step.head) {
+        const thimble_operator *tail = NULL;
+        if (THIMBLE_HAS_FUSED && state.step.head) {
             thimble_set_add(&state.hidden, state.step.head->output);
+            tail = op;
         }
-        uint32_t first = state.step.head ? i - 1 : i;
-        uint32_t scratch = thimble_scratch_bytes(model, operators, state.step.head ? op : NULL);
+        uint32_t scratch = thimble_scratch_bytes(model, operators, tail);
         /* Most steps cannot raise the figure, wherever their tensors end. */
         if (model->arena_bytes + scratch > model->memory_bytes) {
             uint32_t memory = thimble_step_memory_bytes(model, first, at, &state.written, &state.hidden, scratch);
@@ -297,6 +298,8 @@ int32_t thimble_check_operators(thimble_model *model, const thimble_envelope *en
         state.step.head = NULL;
         head_bytes = 0;
         op = operators;
+        first = i + 1;
+        at = cursor.at;
     }
     if (largest < envelope->declared_scratch_bytes) {
         return THIMBLE_ERROR_BAD_CONSTANT;

@@ -14,7 +14,7 @@ static void check_tensors(thimble_model *model, thimble_cursor *cursor) {
     model->first_tensor = cursor->at;
     for (uint32_t i = 0; i < model->tensor_count && !cursor->error; i++) {
         thimble_tensor tensor;
-        thimble_read_tensor(cursor, model->features, &tensor);
+        thimble_read_tensor(cursor, &tensor);
     }
 }
 
@@ -147,10 +147,10 @@ int32_t thimble_check_program(thimble_model *model, const thimble_envelope *enve
     model->first_operator = cursor.at;
     for (uint32_t i = 0; i < model->operator_count && !cursor.error; i++) {
         thimble_operator op;
-        thimble_read_operator(&cursor, model, &op);
+        thimble_read_operator(&cursor, &op);
     }
     model->input_count = check_ports(model, &cursor, THIMBLE_MAX_MODEL_INPUTS, &model->first_input);
     model->output_count = check_ports(model, &cursor, THIMBLE_MAX_MODEL_OUTPUTS, &model->first_output);
-    thimble_expect(&cursor, cursor.at == cursor.end, THIMBLE_ERROR_BAD_SECTION);
+    thimble_expect(&cursor, cursor.at == model->program_end, THIMBLE_ERROR_BAD_SECTION);
     return cursor.error;
 }

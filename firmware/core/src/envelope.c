@@ -1,10 +1,6 @@
 /* Header, section table, sections and trailer: docs/FORMAT.md, sections 7.1 and 7.2. */
 #include "loader.h"
 
-static uint32_t header_u32(const uint8_t *data, uint32_t offset) {
-    return thimble_read_u32(data + offset);
-}
-
 static int32_t check_header(const uint8_t *data, uint32_t length, uint32_t *body_end, uint32_t *table_end) {
     if (length < THIMBLE_HEADER_BYTES + THIMBLE_SHA256_BYTES) {
         return THIMBLE_ERROR_TRUNCATED;
@@ -19,7 +15,7 @@ static int32_t check_header(const uint8_t *data, uint32_t length, uint32_t *body
     if (flags & ~(uint32_t)THIMBLE_HEADER_FLAG_SIGNED) {
         return THIMBLE_ERROR_RESERVED_BITS;
     }
-    uint32_t file_bytes = header_u32(data, THIMBLE_HEADER_FILE_BYTES_OFFSET);
+    uint32_t file_bytes = thimble_read_u32(data + THIMBLE_HEADER_FILE_BYTES_OFFSET);
     if (file_bytes > THIMBLE_MAX_FILE_BYTES) {
         return THIMBLE_ERROR_LIMIT_EXCEEDED;
     }
@@ -38,7 +34,7 @@ static int32_t check_header(const uint8_t *data, uint32_t length, uint32_t *body
     *body_end = length - trailer;
     uint32_t crc = thimble_crc32(0, data, THIMBLE_HEADER_HEADER_CRC32_OFFSET);
     crc = thimble_crc32(crc, data + THIMBLE_HEADER_BYTES, *table_end - THIMBLE_HEADER_BYTES);
-    return crc == header_u32(data, THIMBLE_HEADER_HEADER_CRC32_OFFSET) ? 0 : THIMBLE_ERROR_BAD_HEADER_CRC;
+    return crc == thimble_read_u32(data + THIMBLE_HEADER_HEADER_CRC32_OFFSET) ? 0 : THIMBLE_ERROR_BAD_HEADER_CRC;
 }
 
 /* Kind, flags and reserved field of a section's entry are its first word. */
@@ -105,12 +101,12 @@ int32_t thimble_check_envelope(thimble_model *model, uint32_t length, thimble_en
     if (registry->sha256_matches && !registry->sha256_matches(data, body_end, data + body_end)) {
         return THIMBLE_ERROR_BAD_HASH;
     }
-    model->features = header_u32(data, THIMBLE_HEADER_REQUIRED_FEATURES_OFFSET);
-    model->operators = header_u32(data, THIMBLE_HEADER_REQUIRED_OPERATORS_OFFSET);
-    model->arena_bytes = header_u32(data, THIMBLE_HEADER_ARENA_BYTES_OFFSET);
-    model->model_id = header_u32(data, THIMBLE_HEADER_MODEL_ID_OFFSET);
-    model->model_version = header_u32(data, THIMBLE_HEADER_MODEL_VERSION_OFFSET);
-    envelope->declared_scratch_bytes = header_u32(data, THIMBLE_HEADER_SCRATCH_BYTES_OFFSET);
+    model->features = thimble_read_u32(data + THIMBLE_HEADER_REQUIRED_FEATURES_OFFSET);
+    model->operators = thimble_read_u32(data + THIMBLE_HEADER_REQUIRED_OPERATORS_OFFSET);
+    model->arena_bytes = thimble_read_u32(data + THIMBLE_HEADER_ARENA_BYTES_OFFSET);
+    model->model_id = thimble_read_u32(data + THIMBLE_HEADER_MODEL_ID_OFFSET);
+    model->model_version = thimble_read_u32(data + THIMBLE_HEADER_MODEL_VERSION_OFFSET);
+    envelope->declared_scratch_bytes = thimble_read_u32(data + THIMBLE_HEADER_SCRATCH_BYTES_OFFSET);
     if (model->features & ~(registry->features & THIMBLE_BUILD_FEATURES)) {
         return THIMBLE_ERROR_UNSUPPORTED_FEATURE;
     }

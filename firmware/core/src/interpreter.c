@@ -34,7 +34,7 @@ static int32_t check_memory(const thimble_model *model, const void *memory, uint
 
 int32_t thimble_reset(thimble_model *model, void *memory, uint32_t memory_bytes) {
     int32_t error = check_memory(model, memory, memory_bytes);
-    for (uint32_t i = 0; i < model->tensor_count && error >= 0; i++) {
+    for (uint32_t i = 0; THIMBLE_HAS(PERSISTENT_TENSORS) && i < model->tensor_count && error >= 0; i++) {
         thimble_tensor tensor = thimble_tensor_at(model, i);
         if (tensor.flags & THIMBLE_TENSOR_FLAG_PERSISTENT) {
             memset((uint8_t *)memory + tensor.offset, 0, tensor.bytes);
@@ -81,7 +81,7 @@ int32_t thimble_step(thimble_progress *progress) {
     }
     thimble_operator operators[2];
     thimble_cursor cursor = thimble_cursor_at(model, progress->at);
-    thimble_read_operator(&cursor, model, operators);
+    thimble_read_operator(&cursor, operators);
     thimble_step_context context;
     context.model = model;
     context.op = operators;
@@ -91,12 +91,12 @@ int32_t thimble_step(thimble_progress *progress) {
     if (thimble_is_fused_head(operators->schedule)) {
         int is_depthwise = THIMBLE_HAS(FUSED_DEPTHWISE) && operators->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE;
         run = is_depthwise ? model->registry->fused_depthwise : model->registry->fused_add;
-        thimble_read_operator(&cursor, model, operators + 1);
+        thimble_read_operator(&cursor, operators + 1);
         context.head = operators;
         context.op = operators + 1;
     }
-    context.x = thimble_tensor_at(model, context.op->inputs[0]);
-    context.out = thimble_tensor_at(model, context.op->output);
+    thimble_find_tensor(model, context.op->inputs[0], &context.x);
+    thimble_find_tensor(model, context.op->output, &context.out);
     /* At the very end: memory_bytes is such that no living tensor reaches so far. */
     context.scratch = progress->memory + progress->memory_bytes -
                       thimble_scratch_bytes(model, operators, context.head ? operators + 1 : NULL);

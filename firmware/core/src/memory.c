@@ -108,7 +108,7 @@ uint32_t thimble_step_memory_bytes(thimble_model *model, uint32_t index, uint32_
     thimble_cursor cursor = thimble_cursor_at(model, at);
     for (; index < model->operator_count; index++) {
         thimble_operator op;
-        thimble_read_operator(&cursor, model, &op);
+        thimble_read_operator(&cursor, &op);
         for (uint32_t i = 0; i < op.input_count; i++) {
             thimble_set_add(&needed, op.inputs[i]);
         }
@@ -118,8 +118,9 @@ uint32_t thimble_step_memory_bytes(thimble_model *model, uint32_t index, uint32_
     uint32_t end = 0;
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         thimble_tensor tensor = thimble_tensor_at(model, i);
-        int lives = tensor.flags != 0 || (thimble_set_has(written, i) && thimble_set_has(&needed, i));
-        if (lives && !thimble_set_has(hidden, i) && tensor.offset + tensor.bytes > end) {
+        int has_state = THIMBLE_HAS(PERSISTENT_TENSORS) && tensor.flags != 0;
+        int lives = has_state || (thimble_set_has(written, i) && thimble_set_has(&needed, i));
+        if (lives && !(THIMBLE_HAS_FUSED && thimble_set_has(hidden, i)) && tensor.offset + tensor.bytes > end) {
             end = tensor.offset + tensor.bytes;
         }
     }

@@ -17,14 +17,15 @@ thimble_constant thimble_read_constant(thimble_cursor *cursor) {
     return constant;
 }
 
-void thimble_read_tensor(thimble_cursor *cursor, uint32_t features, thimble_tensor *tensor) {
+void thimble_read_tensor(thimble_cursor *cursor, thimble_tensor *tensor) {
     uint32_t dtype = thimble_read_below(cursor, THIMBLE_DTYPE_FLOAT32 + 1, THIMBLE_ERROR_BAD_TENSOR);
     /* The features of the other types are not this reader's, so no header may have declared them. */
     thimble_expect(cursor, dtype == THIMBLE_DTYPE_INT8,
                    dtype == THIMBLE_DTYPE_INT32 ? THIMBLE_ERROR_BAD_TENSOR : THIMBLE_ERROR_UNSUPPORTED_FEATURE);
-    tensor->flags = thimble_read_below(cursor, THIMBLE_TENSOR_FLAG_PERSISTENT + 1, THIMBLE_ERROR_RESERVED_BITS);
-    thimble_expect(cursor, tensor->flags == 0 || (features & THIMBLE_FEATURE_PERSISTENT_TENSORS),
-                   THIMBLE_ERROR_UNSUPPORTED_FEATURE);
+    uint32_t flags = thimble_read_below(cursor, THIMBLE_TENSOR_FLAG_PERSISTENT + 1, THIMBLE_ERROR_RESERVED_BITS);
+    int has_state = THIMBLE_HAS(PERSISTENT_TENSORS) && (cursor->model->features & THIMBLE_FEATURE_PERSISTENT_TENSORS);
+    thimble_expect(cursor, flags == 0 || has_state, THIMBLE_ERROR_UNSUPPORTED_FEATURE);
+    tensor->flags = flags;
     uint32_t rank = thimble_read_count(cursor, THIMBLE_MAX_RANK), bytes = 1;
     for (uint32_t i = 0; i < 4; i++) {
         tensor->shape[i] = 1;
@@ -81,7 +82,8 @@ static uint8_t read_indexes(thimble_cursor *cursor, uint32_t limit, uint32_t end
     return (uint8_t)count;
 }
 
-void thimble_read_operator(thimble_cursor *cursor, const thimble_model *model, thimble_operator *op) {
+void thimble_read_operator(thimble_cursor *cursor, thimble_operator *op) {
+    const thimble_model *model = cursor->model;
     uint32_t kind = thimble_read_u(cursor);
     thimble_expect(cursor, kind < 32 && (model->operators >> (kind & 31) & 1), THIMBLE_ERROR_UNSUPPORTED_OPERATOR);
     op->type = cursor->error ? NULL : find_type(model, kind);
@@ -128,7 +130,7 @@ static thimble_cursor seek(const thimble_model *model, thimble_place *place, uin
             thimble_read_constant(&cursor);
         } else {
             thimble_tensor tensor;
-            thimble_read_tensor(&cursor, model->features, &tensor);
+            thimble_read_tensor(&cursor, &tensor);
         }
         place->index++;
     }
@@ -136,11 +138,9 @@ static thimble_cursor seek(const thimble_model *model, thimble_place *place, uin
     return cursor;
 }
 
-thimble_tensor thimble_tensor_at(thimble_model *model, uint32_t index) {
-    thimble_tensor tensor;
+void thimble_find_tensor(thimble_model *model, uint32_t index, thimble_tensor *tensor) {
     thimble_cursor cursor = seek(model, &model->tensor_place, model->first_tensor, index);
-    thimble_read_tensor(&cursor, model->features, &tensor);
-    return tensor;
+    thimble_read_tensor(&cursor, tensor);
 }
 
 /* The header has the number itself, so that tools that do not compile can read it. */

@@ -63,11 +63,16 @@ struct thimble_operator_type {
 
 /* Constants are only located; thimble_read_constant also checks the varints. */
 thimble_constant thimble_read_constant(thimble_cursor *cursor);
-void thimble_read_tensor(thimble_cursor *cursor, uint32_t features, thimble_tensor *tensor);
-void thimble_read_operator(thimble_cursor *cursor, const thimble_model *model, thimble_operator *op);
+void thimble_read_tensor(thimble_cursor *cursor, thimble_tensor *tensor);
+void thimble_read_operator(thimble_cursor *cursor, thimble_operator *op);
 void thimble_read_port(thimble_cursor *cursor, thimble_port *port);
 
-thimble_tensor thimble_tensor_at(thimble_model *model, uint32_t index);
+void thimble_find_tensor(thimble_model *model, uint32_t index, thimble_tensor *tensor);
+static inline thimble_tensor thimble_tensor_at(thimble_model *model, uint32_t index) {
+    thimble_tensor tensor;
+    thimble_find_tensor(model, index, &tensor);
+    return tensor;
+}
 /* Constant number `which` of an operator that has it. */
 thimble_constant thimble_constant_of(thimble_model *model, const thimble_operator *op, uint32_t which);
 

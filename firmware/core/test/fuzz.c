@@ -40,7 +40,7 @@ static uint64_t work_of(thimble_model *model) {
     uint64_t work = 0;
     for (uint32_t i = 0; i < model->operator_count; i++) {
         thimble_operator op;
-        thimble_read_operator(&cursor, model, &op);
+        thimble_read_operator(&cursor, &op);
         thimble_tensor out = thimble_tensor_at(model, op.output);
         work += out.bytes;
         if (thimble_is_weighted(op.kind)) {
