@@ -5,7 +5,7 @@
 #if THIMBLE_PLANE_DSP || THIMBLE_PLANE_THUMB1
 
 /* What few models need. */
-static void run_line(const thimble_plane *plane, const thimble_pixel *x, const int32_t *w, uint32_t start,
+THIMBLE_NOT_INLINED static void run_line(const thimble_plane *plane, const thimble_pixel *x, const int32_t *w, uint32_t start,
                      const thimble_output_stage *stage, int8_t *out) {
     for (int32_t i = 0; i < plane->count; i++, x += plane->stride, out += plane->out_step) {
         uint32_t sum = start;
@@ -22,9 +22,8 @@ void thimble_plane_open(const thimble_plane *plane) {
     (void)plane;
 }
 
-int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
-                      int8_t *out) {
-    (void)plane, (void)w, (void)start, (void)stage, (void)out;
+int thimble_plane_run(const thimble_plane *plane, uint32_t start, const thimble_output_stage *stage, int8_t *out) {
+    (void)plane, (void)start, (void)stage, (void)out;
     return 0;
 }
 
@@ -73,14 +72,19 @@ static void run_line(const thimble_plane *plane, const thimble_pixel *x, const i
 
 void thimble_plane_convolve(const thimble_plane *plane, const int8_t *row, int32_t w_step, int32_t w_line_step,
                             uint32_t bias, const thimble_output_stage *stage, int8_t *out) {
-    int32_t w[9], sum = 0;
+#if THIMBLE_PLANE_DSP || THIMBLE_PLANE_THUMB1
+    int32_t *const w = plane->job->w;
+#else
+    int32_t w[9];
+#endif
+    int32_t sum = 0;
     out += plane->out_start;
     for (int32_t *line = w; line < w + 9; line += 3, row += w_line_step) {
         line[0] = row[0], line[1] = row[w_step], line[2] = row[2 * w_step];
         sum += line[0] + line[1] + line[2];
     }
     uint32_t start = bias - (uint32_t)(plane->zero_point + THIMBLE_PIXEL_BIAS) * (uint32_t)sum;
-    if (thimble_plane_run(plane, w, start, stage, out)) {
+    if (thimble_plane_run(plane, start, stage, out)) {
         return;
     }
     const thimble_pixel *x = plane->x;

@@ -56,6 +56,7 @@ typedef struct {
     const int8_t *end;
     int32_t absent; /* windows that the last block of a line has too many; within: where it is stored */
     const int8_t *x;
+    int32_t w[9]; /* not for the machine code */
 } thimble_plane_job;
 
 /* How lines are loaded, in this order. */
@@ -117,9 +118,9 @@ void thimble_plane_open(const thimble_plane *plane);
 void thimble_plane_convolve(const thimble_plane *plane, const int8_t *w, int32_t w_step, int32_t w_line_step,
                             uint32_t bias, const thimble_output_stage *stage, int8_t *out);
 
-/* The same by machine code; 0: it cannot do it, or there is none. `start`: the bias and what the zero point adds. */
-int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
-                      int8_t *out);
+/* The same by machine code with the weights of the job; 0: it cannot do it, or there is none. `start`: the bias and
+ * what the zero point adds. */
+int thimble_plane_run(const thimble_plane *plane, uint32_t start, const thimble_output_stage *stage, int8_t *out);
 
 /* A pointwise convolution of eight channels that makes the pixels of a plane. */
 typedef struct {

@@ -151,9 +151,9 @@ void thimble_plane_open(const thimble_plane *plane) {
     job->end = job->x + plane->lines * line_bytes;
 }
 
-int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
-                      int8_t *out) {
+int thimble_plane_run(const thimble_plane *plane, uint32_t start, const thimble_output_stage *stage, int8_t *out) {
     thimble_plane_job *job = plane->job;
+    const int32_t *w = job->w;
     if (!is_for_dsp(stage, start)) {
         return 0;
     }

@@ -321,8 +321,7 @@ int thimble_plane_from_eight(const thimble_eight *eight, const int8_t *w, uint32
     return 1;
 }
 
-int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t start, const thimble_output_stage *stage,
-                      int8_t *out) {
+int thimble_plane_run(const thimble_plane *plane, uint32_t start, const thimble_output_stage *stage, int8_t *out) {
     thimble_plane_job *job = plane->job;
     if (!is_for_thumb1(stage, start)) {
         return 0;
@@ -331,9 +330,6 @@ int thimble_plane_run(const thimble_plane *plane, const int32_t *w, uint32_t sta
     split_multiplier(stage, job->multiplier);
     job->shift = 11 - stage->shift;
     job->rounding = rounding_of(stage);
-    for (int32_t i = 0; i < 9; i++) {
-        job->w[i] = w[i];
-    }
     job->out = out;
     job->last = (const int8_t *)plane->x + (plane->count - THIMBLE_PLANE_BLOCK) * plane->stride * 2;
     job->x = job->last - job->first;

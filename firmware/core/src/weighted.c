@@ -2,20 +2,19 @@
 
 #include "weighted.h"
 
-int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int pairs,
-                          uint8_t **scratch) {
+/* Out of line, so that its constants have left the stack before the stream is opened. */
+THIMBLE_NOT_INLINED static void open_stage(thimble_rows *rows, thimble_model *model, const thimble_operator *op) {
     const int32_t *a = op->attributes;
-    thimble_constant weights = thimble_constant_of(model, op, 0);
-    thimble_constant requant = thimble_constant_of(model, op, 1);
-    rows->scales = thimble_payload(model, &requant);
-    rows->form = requant.fields[THIMBLE_FIELD_REQUANT_FORM];
-    rows->shift_base = (int32_t)requant.fields[THIMBLE_FIELD_REQUANT_SHIFT_BASE];
-    rows->scale_count = requant.fields[THIMBLE_FIELD_REQUANT_COUNT];
+    thimble_constant constant = thimble_constant_of(model, op, 1);
+    rows->scales = thimble_payload(model, &constant);
+    rows->form = constant.fields[THIMBLE_FIELD_REQUANT_FORM];
+    rows->shift_base = (int32_t)constant.fields[THIMBLE_FIELD_REQUANT_SHIFT_BASE];
+    rows->scale_count = constant.fields[THIMBLE_FIELD_REQUANT_COUNT];
     rows->biases = NULL;
     if (op->constant_count > 2) {
-        thimble_constant bias = thimble_constant_of(model, op, 2);
-        rows->biases = thimble_payload(model, &bias);
-        rows->bias_bits = bias.fields[THIMBLE_FIELD_INTEGERS_BITS];
+        constant = thimble_constant_of(model, op, 2);
+        rows->biases = thimble_payload(model, &constant);
+        rows->bias_bits = constant.fields[THIMBLE_FIELD_INTEGERS_BITS];
     }
     rows->channel = 0;
     rows->bias = 0;
@@ -23,6 +22,12 @@ int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimbl
     rows->stage.low = a[THIMBLE_CONV_2D_CLAMP_MIN] - rows->stage.zero_point;
     rows->stage.high = a[THIMBLE_CONV_2D_CLAMP_MAX] - rows->stage.zero_point;
     rows->stage.power_of_two = rows->form == THIMBLE_REQUANT_FORM_POWER_OF_TWO;
+}
+
+int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int pairs,
+                          uint8_t **scratch) {
+    open_stage(rows, model, op);
+    thimble_constant weights = thimble_constant_of(model, op, 0);
     uint8_t *own = *scratch;
     *scratch += thimble_stream_bytes(model->registry, &weights, pairs);
     return thimble_stream_open(&rows->stream, model, &weights, pairs, own);
