@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.core_build import CPUS
 from model_packager import container, reference
-from model_packager.encoders import Encoding, Stream, StreamDescriptor, stream_scratch_bytes
+from model_packager.encoders import Encoding, Stream, StreamDescriptor, encode, stream_scratch_bytes
 from model_packager.format_table import (
     HEADER,
     Coder,
@@ -87,6 +87,20 @@ def test_stream_of_each_valid_vector_gives_its_values_and_scratch(run: Run) -> N
     for (entry, stream), result in zip(vectors, results, strict=True):
         expected = np.array(entry["values"], np.int8).tobytes()
         assert result == CoreResult(expected, None, stream_scratch_bytes(stream.descriptor)), entry["name"]
+
+
+@pytest.mark.parametrize("layout", [Layout.DENSE, Layout.BITMAP])
+@pytest.mark.parametrize("coder", Coder)
+def test_stream_of_long_rows_gives_them_whole_and_in_parts(layout: Layout, coder: Coder, run: Run) -> None:
+    random = np.random.default_rng(8)
+    cases = []
+    for cols in (255, 256, 257, 700):
+        values = random.integers(-40, 41, (3, cols)).astype(np.int8)
+        values[random.random((3, cols)) < 0.3] = 0
+        stream = encode(values, Encoding(layout, coder, ValueMap.IDENTITY))
+        cases.append((values, stream_case(f"{cols}", stream)))
+    for (values, case), result in zip(cases, run([case for _, case in cases]), strict=True):
+        assert result.error is None and result.outputs == values.tobytes(), (case.name, result.error)
 
 
 def test_stream_of_each_hostile_vector_gives_its_error(run: Run) -> None:

@@ -28,6 +28,7 @@ from model_packager.model import Model, Operator
 from model_packager.passes.lifetimes import FUSED, living_ends
 
 EXECUTORS = ("micropython", "c")
+C_PART = 256  # weights of a dense row at a time, in fully connected layers: firmware/core/src/stream.h
 C_INDEX_BITS = 7  # of the C core's tables of HUFFMAN and CLASS codes: firmware/core/src/stream_codes.h
 
 # (weights of a row, positions of which the C core makes columns at a time), as in firmware/core/src/columns.h
@@ -196,6 +197,8 @@ def _c_stream_bytes(operator: Operator) -> int:
     sparse = descriptor.layout is Layout.SPARSE
     # Positions and counts of pairs have 16 bits.
     pairs = operator.kind is not OperatorKind.DEPTHWISE_CONV_2D and descriptor.cols < Limit.SPARSE_ROW_LENGTH
+    if operator.kind is OperatorKind.FULLY_CONNECTED and descriptor.coder is not Coder.RANGE and not sparse:
+        row = min(row, C_PART)
     if descriptor.layout is Layout.BITS:
         row = descriptor.cols
     elif sparse and not pairs:

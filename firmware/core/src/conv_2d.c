@@ -20,7 +20,7 @@ static int check(thimble_step_context *context) {
 
 int32_t thimble_conv_open(thimble_conv *conv, thimble_step_context *context, const thimble_operator *op,
                           const thimble_tensor *x, const thimble_tensor *out, uint8_t **scratch) {
-    int32_t error = thimble_rows_open(&conv->rows, context->model, op, 1, scratch);
+    int32_t error = thimble_rows_open(&conv->rows, context->model, op, THIMBLE_TAKES_PAIRS, scratch);
     if (error < 0) {
         return error;
     }

@@ -53,20 +53,27 @@ static int32_t run(thimble_step_context *context) {
     int32_t x_offset = -context->op->attributes[THIMBLE_FULLY_CONNECTED_INPUT_ZERO_POINT];
     const int8_t *x = (const int8_t *)context->arena + context->x.offset;
     int8_t *out = (int8_t *)context->arena + context->out.offset;
-    int32_t error = thimble_rows_open(&rows, context->model, context->op, 1, &scratch), row = 0;
+    int32_t row = 0;
+    int32_t error = thimble_rows_open(&rows, context->model, context->op, THIMBLE_TAKES_PAIRS | THIMBLE_TAKES_PARTS,
+                                      &scratch);
     if (error >= 0 && thimble_stream_is_raw(&rows.stream)) {
         row = run_raw_blocks(&rows, x, x_offset, out);
         rows.stream.reader.position += (uint32_t)row * rows.stream.cols;
     }
     for (; row < (int32_t)context->out.bytes && error >= 0; row++) {
-        error = thimble_rows_next(&rows);
-        if (error >= 0) {
-            const thimble_stream *stream = &rows.stream;
-            uint32_t sum = thimble_gives_pairs(stream)
-                               ? sparse_row(stream, x, rows.bias, -x_offset)
-                               : thimble_dot(x, x_offset, stream->row, (int32_t)stream->cols, rows.bias);
-            out[row] = requantise(&rows.stage, sum);
-        }
+        thimble_stream *stream = &rows.stream;
+        thimble_rows_next_stage(&rows);
+        uint32_t sum = rows.bias;
+        do {
+            const int8_t *next = x + (stream->left ? stream->cols - stream->left : 0);
+            error = thimble_stream_next(stream);
+            if (error < 0) {
+                return error;
+            }
+            sum = thimble_gives_pairs(stream) ? sparse_row(stream, x, sum, -x_offset)
+                                              : thimble_dot(next, x_offset, stream->row, (int32_t)stream->count, sum);
+        } while (stream->left > 0);
+        out[row] = requantise(&rows.stage, sum);
     }
     return error;
 }

@@ -40,8 +40,9 @@ uint64_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_te
 
 static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
     thimble_constant weights = thimble_constant_of(model, op, 0);
-    int pairs = op->kind != THIMBLE_OPERATOR_DEPTHWISE_CONV_2D;
-    uint64_t bytes = thimble_stream_bytes(model->registry, &weights, pairs);
+    int takes = op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D ? 0 : THIMBLE_TAKES_PAIRS;
+    takes |= op->kind == THIMBLE_OPERATOR_FULLY_CONNECTED ? THIMBLE_TAKES_PARTS : 0;
+    uint64_t bytes = thimble_stream_bytes(model->registry, &weights, takes);
     if (THIMBLE_HAS_LAYOUT(SPARSE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
         thimble_has_pairs(&weights)) {
         /* Where the pairs of each kernel cell start. */

@@ -25,15 +25,26 @@ uint32_t thimble_format_stream_bytes(const thimble_registry *registry, const thi
     return coder_of(registry, weights)->table_bytes(weights) + row;
 }
 
-uint32_t thimble_stream_bytes(const thimble_registry *registry, const thimble_constant *weights, int pairs) {
+/* Contexts of the range coder want the whole row. */
+static uint32_t part_of(const thimble_constant *weights, int takes) {
     const uint32_t *f = weights->fields;
-    uint32_t row = f[THIMBLE_FIELD_WEIGHTS_COLS];
+    uint32_t cols = f[THIMBLE_FIELD_WEIGHTS_COLS], layout = f[THIMBLE_FIELD_WEIGHTS_LAYOUT];
+    int has_parts = THIMBLE_HAS_OPERATOR(FULLY_CONNECTED) && (takes & THIMBLE_TAKES_PARTS) &&
+                    f[THIMBLE_FIELD_WEIGHTS_CODER] != THIMBLE_CODER_RANGE &&
+                    (layout == THIMBLE_LAYOUT_DENSE || layout == THIMBLE_LAYOUT_BITMAP) && !thimble_is_raw(weights);
+    return has_parts && cols > THIMBLE_PART ? THIMBLE_PART : cols;
+}
+
+uint32_t thimble_stream_bytes(const thimble_registry *registry, const thimble_constant *weights, int takes) {
+    const uint32_t *f = weights->fields;
+    uint32_t row = part_of(weights, takes);
     if (thimble_is_raw(weights)) {
         return 0;
     }
     if (THIMBLE_IS_LAYOUT(SPARSE, f[THIMBLE_FIELD_WEIGHTS_LAYOUT])) {
         uint32_t entries = 3 * f[THIMBLE_FIELD_WEIGHTS_MAX_ROW_ENTRIES];
-        row = !THIMBLE_HAS_DENSE_ROWS || (pairs && thimble_has_pairs(weights)) || entries > row ? entries : row;
+        int pairs = !THIMBLE_HAS_DENSE_ROWS || ((takes & THIMBLE_TAKES_PAIRS) && thimble_has_pairs(weights));
+        row = pairs || entries > row ? entries : row;
     }
     return thimble_align4(coder_of(registry, weights)->own_table_bytes(weights) + row);
 }
@@ -70,7 +81,7 @@ static int32_t open_values(thimble_stream *stream) {
 }
 
 int32_t thimble_stream_open(thimble_stream *stream, const thimble_model *model, const thimble_constant *weights,
-                            int pairs, uint8_t *scratch) {
+                            int takes, uint8_t *scratch) {
     const uint32_t *f = weights->fields;
     memset(stream, 0, sizeof *stream);
     stream->coder = coder_of(model->registry, weights);
@@ -78,6 +89,7 @@ int32_t thimble_stream_open(thimble_stream *stream, const thimble_model *model, 
     stream->limit = f[THIMBLE_FIELD_WEIGHTS_DATA_BYTES];
     stream->rows = f[THIMBLE_FIELD_WEIGHTS_ROWS];
     stream->cols = f[THIMBLE_FIELD_WEIGHTS_COLS];
+    stream->part = part_of(weights, takes);
     stream->layout = f[THIMBLE_FIELD_WEIGHTS_LAYOUT];
     stream->value_map = f[THIMBLE_FIELD_WEIGHTS_VALUE_MAP];
     stream->value_bits = f[THIMBLE_FIELD_WEIGHTS_VALUE_BITS];
@@ -90,7 +102,7 @@ int32_t thimble_stream_open(thimble_stream *stream, const thimble_model *model, 
         return error;
     }
     /* Positions and tables are read in half words; the bytes of the row come behind them. */
-    if (pairs && thimble_has_pairs(weights)) {
+    if ((takes & THIMBLE_TAKES_PAIRS) && thimble_has_pairs(weights)) {
         stream->positions = (uint16_t *)(void *)scratch;
         scratch += 2 * stream->max_row_entries;
     }
@@ -122,6 +134,7 @@ int32_t thimble_stream_open(thimble_stream *stream, const thimble_model *model, 
 int32_t thimble_stream_rewind(thimble_stream *stream) {
     stream->rows_left = stream->rows;
     stream->entries_left = stream->entry_count;
+    stream->left = 0;
     stream->next = 0;
     stream->weight = 0;
     stream->pending = 0;
@@ -135,7 +148,12 @@ int32_t thimble_stream_rewind(thimble_stream *stream) {
 }
 
 int32_t thimble_stream_next(thimble_stream *stream) {
-    stream->rows_left--;
+    if (stream->left == 0) {
+        stream->rows_left--;
+        stream->left = stream->cols;
+    }
+    stream->count = stream->left < stream->part ? stream->left : stream->part;
+    stream->left -= stream->count;
     if (thimble_stream_is_raw(stream)) {
         stream->row = (const int8_t *)stream->payload + stream->reader.position;
         stream->reader.position += stream->cols;
@@ -145,7 +163,7 @@ int32_t thimble_stream_next(thimble_stream *stream) {
         return stream->coder->next_bits_row(stream);
     }
     int32_t error = stream->coder->next_row[stream->layout](stream);
-    if (error < 0) {
+    if (error < 0 || stream->left > 0) {
         return error;
     }
     int complete = stream->rows_left > 0 || (stream->entries_left == 0 && !stream->pending);

@@ -1,12 +1,20 @@
 /* Weight streams: a WEIGHTS constant goes in, rows come out, one output channel after the other.
  *
- * A row is dense int8 (`row`), or, where the caller asked for pairs and the layout is SPARSE, `count` pairs of
- * `positions` (ascending) and `row`. Tables and the row lie in the caller's scratch; a raw row lies in the file.
+ * A row is `count` dense int8 weights (`row`), or, where the caller asked for pairs and the layout is SPARSE, `count`
+ * pairs of `positions` (ascending) and `row`. Tables and the row lie in the caller's scratch; a raw row lies in the file.
  */
 #ifndef THIMBLE_STREAM_H
 #define THIMBLE_STREAM_H
 
 #include "program.h"
+
+#define THIMBLE_PART 256 /* weights */
+
+/* What a caller can take besides dense rows. */
+enum {
+    THIMBLE_TAKES_PAIRS = 1,
+    THIMBLE_TAKES_PARTS = 2, /* a long dense row comes in parts of THIMBLE_PART, which spares scratch */
+};
 
 typedef struct thimble_stream thimble_stream;
 
@@ -52,6 +60,8 @@ struct thimble_stream {
     const int8_t *row;
     uint16_t *positions; /* NULL: dense rows */
     uint32_t count;
+    uint32_t part; /* weights that dense rows come in, or cols */
+    uint32_t left; /* weights of the row that are to come in further parts */
     uint32_t rows_left;
     /* SPARSE: the entry that is decoded but belongs to a later row */
     uint32_t entries_left;
@@ -87,15 +97,15 @@ int thimble_is_raw(const thimble_constant *weights);
 /* Whether rows of these weights can be given as pairs: positions have 16 bits. */
 int thimble_has_pairs(const thimble_constant *weights);
 
-/* Scratch of an open stream that gives pairs if `pairs` and it can; a multiple of 4. */
-uint32_t thimble_stream_bytes(const thimble_registry *registry, const thimble_constant *weights, int pairs);
+/* Scratch of an open stream whose caller `takes` so much; a multiple of 4. */
+uint32_t thimble_stream_bytes(const thimble_registry *registry, const thimble_constant *weights, int takes);
 
 /* The format's own count of it, which the header's scratch_bytes stands on. */
 uint32_t thimble_format_stream_bytes(const thimble_registry *registry, const thimble_constant *weights);
 
 /* Opens with thimble_stream_bytes() bytes of scratch, aligned to 4. */
 int32_t thimble_stream_open(thimble_stream *stream, const thimble_model *model, const thimble_constant *weights,
-                            int pairs, uint8_t *scratch);
+                            int takes, uint8_t *scratch);
 int32_t thimble_stream_rewind(thimble_stream *stream);
 int32_t thimble_stream_next(thimble_stream *stream);
 

@@ -52,7 +52,7 @@ static inline void keep_place(thimble_stream *stream, const uint8_t *byte, uint3
 int32_t thimble_next_dense_row(thimble_stream *stream) {
     const int16_t *table = stream->codes[THIMBLE_VALUES].table;
     const uint8_t *byte = stream->payload + stream->reader.position;
-    uint32_t mask = stream->codes[THIMBLE_VALUES].mask, bit = stream->reader.bits, left = stream->cols;
+    uint32_t mask = stream->codes[THIMBLE_VALUES].mask, bit = stream->reader.bits, left = stream->count;
     int8_t *row = stream->buffer;
     while (left > 0) {
         uint32_t count = safe_count(stream, byte);
@@ -107,7 +107,7 @@ int32_t thimble_next_dense_row(thimble_stream *stream) {
 int32_t thimble_next_bitmap_row(thimble_stream *stream) {
     const int16_t *table = stream->codes[THIMBLE_VALUES].table;
     const uint8_t *byte = stream->payload + stream->reader.position;
-    uint32_t mask = stream->codes[THIMBLE_VALUES].mask, bit = stream->reader.bits, left = stream->cols;
+    uint32_t mask = stream->codes[THIMBLE_VALUES].mask, bit = stream->reader.bits, left = stream->count;
     int8_t *row = stream->buffer;
     while (left > 0) {
         uint32_t count = safe_count(stream, byte);
@@ -225,7 +225,9 @@ int32_t thimble_next_sparse_row(thimble_stream *stream) {
     stream->next = next;
     stream->entries_left = left;
     stream->weight = (int8_t)weight;
-    stream->count = (uint32_t)(row - stream->buffer);
+    if (thimble_gives_pairs(stream)) {
+        stream->count = (uint32_t)(row - stream->buffer);
+    }
     return 0;
 }
 

@@ -205,7 +205,9 @@ static int32_t next_sparse_row(thimble_stream *stream) {
     stream->entries_left = left;
     stream->weight = weight;
     stream->pending = pending;
-    stream->count = kept;
+    if (thimble_gives_pairs(stream)) {
+        stream->count = kept;
+    }
     return 0;
 }
 

@@ -24,13 +24,13 @@ THIMBLE_NOT_INLINED static void open_stage(thimble_rows *rows, thimble_model *mo
     rows->stage.power_of_two = rows->form == THIMBLE_REQUANT_FORM_POWER_OF_TWO;
 }
 
-int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int pairs,
+int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int takes,
                           uint8_t **scratch) {
     open_stage(rows, model, op);
     thimble_constant weights = thimble_constant_of(model, op, 0);
     uint8_t *own = *scratch;
-    *scratch += thimble_stream_bytes(model->registry, &weights, pairs);
-    return thimble_stream_open(&rows->stream, model, &weights, pairs, own);
+    *scratch += thimble_stream_bytes(model->registry, &weights, takes);
+    return thimble_stream_open(&rows->stream, model, &weights, takes, own);
 }
 
 /* Integer number `index` of an INTEGERS constant. */

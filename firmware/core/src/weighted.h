@@ -19,7 +19,7 @@ typedef struct {
 } thimble_rows;
 
 /* Opens the rows of `op`; takes scratch from `*scratch` on, which moves on. */
-int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int pairs,
+int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int takes,
                           uint8_t **scratch);
 
 uint32_t thimble_bias_at(const thimble_rows *rows, uint32_t channel);

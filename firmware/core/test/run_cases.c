@@ -6,7 +6,7 @@
  * CASES: u32 number of cases; each: u8 kind ('f' file, 's' stream), u32 length, bytes, u32 input length, input
  * bytes, u32 runs. RESULTS: for each case i32 code (0 or the error), u32 bytes of memory, u32 length, bytes. A
  * file's result is all outputs of all runs; with 0 runs it runs once on zeros. A stream is its 12 descriptor
- * fields as u32 and the payload; its result is the matrix, decoded twice as dense rows and twice as pairs,
+ * fields as u32 and the payload; its result is the matrix, decoded twice for each choice of what a caller takes,
  * which must agree. Each result is written before the next case starts, so that a crash names its case. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,10 +95,10 @@ static result run_file(const uint8_t *data, uint32_t length, const uint8_t *inpu
     return found;
 }
 
-/* The newest row of an open stream, as dense weights. */
+/* The newest row of an open stream, or part of it, as dense weights. */
 static void fill_row(const thimble_stream *stream, int8_t *row) {
     if (!stream->positions) {
-        memcpy(row, stream->row, stream->cols);
+        memcpy(row + (stream->cols - stream->left - stream->count), stream->row, stream->count);
         return;
     }
     memset(row, 0, stream->cols);
@@ -111,9 +111,13 @@ static void fill_row(const thimble_stream *stream, int8_t *row) {
 static void read_matrix(thimble_stream *stream, result *matrix, int again) {
     int8_t *row = exactly(stream->cols);
     for (uint32_t i = 0; i < stream->rows && matrix->code >= 0; i++) {
-        matrix->code = thimble_stream_next(stream);
+        do {
+            matrix->code = thimble_stream_next(stream);
+            if (matrix->code >= 0) {
+                fill_row(stream, row);
+            }
+        } while (matrix->code >= 0 && stream->left > 0);
         if (matrix->code >= 0) {
-            fill_row(stream, row);
             if (!again) {
                 append(matrix, row, stream->cols);
             } else if (memcmp(matrix->bytes + (size_t)i * stream->cols, row, stream->cols) != 0) {
@@ -141,12 +145,12 @@ static result run_stream(const uint8_t *data, uint32_t length) {
     memset(&model, 0, sizeof model);
     model.data = payload;
     model.registry = &thimble_registry_all;
-    for (int pairs = 0; pairs < 2 && found.code >= 0; pairs++) {
+    for (int takes = 0; takes < 4 && found.code >= 0; takes++) {
         thimble_stream stream;
-        uint8_t *scratch = exactly(thimble_stream_bytes(&thimble_registry_all, &weights, pairs));
-        found.code = thimble_stream_open(&stream, &model, &weights, pairs, scratch);
+        uint8_t *scratch = exactly(thimble_stream_bytes(&thimble_registry_all, &weights, takes));
+        found.code = thimble_stream_open(&stream, &model, &weights, takes, scratch);
         for (int pass = 0; pass < 2 && found.code >= 0; pass++) {
-            read_matrix(&stream, &found, pairs || pass);
+            read_matrix(&stream, &found, takes || pass);
             if (found.code >= 0) {
                 found.code = thimble_stream_rewind(&stream);
             }
