@@ -48,6 +48,7 @@ lint: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits/demo.py
+	$(BIN)/python examples/compressed.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bars.py --measure

@@ -60,3 +60,31 @@ def test_demo_int8_file_is_reproducible_and_classifies(
     steps = [quantised_batch(batch, model, port) for batch, port in zip(batches, model.inputs, strict=True)]
     outputs = reference.run(model, steps)[0].reshape(len(test_labels), -1)
     assert (outputs.argmax(axis=1) == test_labels).mean() > 0.985
+
+
+def test_compressed_networks_run_on_the_firmware_bit_for_bit(repository: Path, micropython: Path) -> None:
+    command = [sys.executable, str(repository / "examples" / "compressed.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=repository.parent)
+    assert done.returncode == 0, done.stderr
+    results = sorted((repository / "benchmarks" / "training").glob("*.json"))
+    rows = re.findall(r"([\d,]+) +[\d]+x +([\d.]+) % +[\d,]+ +8 of 8", done.stdout)
+    assert rows and len(rows) == sum(not path.name.startswith("resnet8") for path in results)
+
+
+def test_recorded_results_are_those_of_the_committed_files(repository: Path, data_dir: Path) -> None:
+    """The bytes of each file, and for the gestures the accuracy, which is quick to measure."""
+    from benchmarks.post_training import accuracy
+    from benchmarks.training import RUNS, load_result
+    from examples.gesture.recordings import load_windows
+
+    for run in RUNS:
+        result = load_result(run)
+        assert run.file.exists() == (result is not None), run.name
+        if result is not None:
+            assert run.file.stat().st_size == result["file_bytes"]
+            assert result["agreement"] >= 99.9
+            assert (repository / result["recipe"]).is_file()
+    gestures = container.load((repository / "examples" / "gesture" / "gesture_small.thimble").read_bytes())
+    measured = accuracy(gestures, *load_windows("test"))
+    recorded = load_result(next(run for run in RUNS if run.name == "gesture_small"))
+    assert recorded is not None and abs(measured - recorded["accuracy"]) < 0.01

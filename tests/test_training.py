@@ -20,11 +20,13 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed; `make tes
 from torch import nn  # noqa: E402
 
 from host_tools.cli import main  # noqa: E402
+from model_packager.importers.pytorch import import_module  # noqa: E402
 from model_packager.training import compress, parse_training_recipe  # noqa: E402
 from model_packager.training.activations import quantised_graph, quantisers  # noqa: E402
 from model_packager.training.batches import TensorBatches  # noqa: E402
 from model_packager.training.checkpoint import load_checkpoint  # noqa: E402
 from model_packager.training.network import build_network, load_network  # noqa: E402
+from model_packager.training.start import rounded_network  # noqa: E402
 
 torch.set_num_threads(1)  # these networks are too small to be shared between cores
 
@@ -202,6 +204,26 @@ def test_build_network_of_a_residual_tflite_computes_as_the_reference(data_dir: 
 def test_build_network_of_an_integer_model_is_refused(data_dir: Path) -> None:
     with pytest.raises(ImportRefused, match="integers already"):
         load_network(data_dir / "mlperf_tiny" / "models" / "kws_ref_model_int8.tflite")
+
+
+def test_rounded_network_is_a_start_that_training_takes_over(network) -> None:
+    """With a learning rate of zero, the grids of prune_and_round come out as they went in."""
+    model = import_module(network, torch.zeros(1, 1, 8, 8))
+    images, labels = stripes(1200, 1)
+    start = rounded_network(model, images, rate=1e-5)
+    module, _ = build_network(start)
+    recipe = parse_training_recipe(
+        "training: {epochs: 1, learning_rate: 0.0}\nactivations: {start: 0.0}\n"
+        "layers: [{match: '*', quantise: {method: rate_aware, levels: 127, initial_step: 0, freeze: 0.0}}]"
+    )
+    valid = TensorBatches(*stripes(300, 2), 100)
+    result = compress(module, recipe, TensorBatches(images, labels, 100), valid)
+    trained = [operator.weights for operator in result.model.operators if operator.weights is not None]
+    started = [operator.weights for operator in start.operators if operator.weights is not None]
+    for ours, theirs in zip(trained, started, strict=True):
+        np.testing.assert_allclose(ours.values * ours.scales[:, None], theirs.values, rtol=1e-5)
+        assert np.abs(ours.values).max() < 40
+    assert result.history[0].valid_accuracy > 85
 
 
 TASK = """

@@ -68,6 +68,14 @@ class Activations:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Begin with what `prune_and_round` gives at this rate, with so many training inputs (RECIPES.md)."""
+
+    rate: float = 1e-7
+    samples: int = 1024
+
+
+@dataclass(frozen=True)
 class MethodChoice:
     """A method by name, with its arguments."""
 
@@ -101,6 +109,7 @@ class TrainingRecipe:
     task: str = ""
     seed: int = 0
     training: Training = field(default_factory=Training)
+    start: Start | None = None
     activations: Activations = field(default_factory=Activations)
     layers: tuple[LayerRecipe, ...] = ()
 
@@ -136,6 +145,8 @@ def parse_training_recipe(text: str) -> TrainingRecipe:
         parts["training"] = _build(training, "training", Training)
     if "activations" in given:
         parts["activations"] = _build(given["activations"], "activations", Activations)
+    if given.get("start") is not None:
+        parts["start"] = _build(given["start"], "start", Start)
     layers = given.get("layers", [])
     if not isinstance(layers, list):
         raise UsageError(f"layers is a list, not {layers!r}")

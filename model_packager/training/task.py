@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from model_packager import container, reference
 from model_packager.errors import UsageError
 from model_packager.model import Model
-from model_packager.pack import PackResult, pack
+from model_packager.pack import PackResult, import_model, pack
 from model_packager.sample_arrays import batches_for_inputs, quantised_batch
 from model_packager.training.batches import TensorBatches
-from model_packager.training.compress import Compressed, Epoch, Progress, compress
-from model_packager.training.network import load_network
+from model_packager.training.compress import Compressed, Epoch, Progress, compress, predict
+from model_packager.training.network import build_network, load_network
 from model_packager.training.recipe import TrainingRecipe, load_training_recipe
+from model_packager.training.start import rounded_network
 
 _EVALUATION_BATCH = 500
 
@@ -81,25 +81,28 @@ def run_recipe(
         network = path.parent / recipe.network
     if network is None or not recipe.task:
         raise UsageError(f"{path}: a recipe that is run needs a 'network' (or --network) and a 'task'")
-    module, example = load_network(network)
+    dense, example = load_network(network)
     task = load_task(path.parent / recipe.task)
     train, valid = _batches(task, "train", recipe, example), _batches(task, "valid", recipe, example)
     soft = recipe.training.distillation
-    teacher = load_network(path.parent / soft.teacher)[0] if soft is not None and soft.teacher else None
+    teacher = load_network(path.parent / soft.teacher)[0] if soft is not None and soft.teacher else dense
+    module = dense
+    if recipe.start is not None:
+        samples = train.inputs[: recipe.start.samples].reshape(-1, *example.shape[1:])
+        module = build_network(rounded_network(import_model(network), samples, recipe.start.rate))[0]
     trained = compress(
         module, recipe, train, valid, teacher=teacher, checkpoint=checkpoint, progress=progress, report=report
     )
     inputs, labels = task.load_data("test")
     inputs = inputs.reshape(-1, *example.shape[1:])
-    with torch.no_grad():
-        dense = torch.cat([module.eval()(part) for part in inputs.split(_EVALUATION_BATCH)]).argmax(1)
+    float_classes = predict(dense, inputs).argmax(1)
     own = trained.predict(inputs).argmax(1).numpy()
     packed = pack(trained.model)
     classes = packed_classes(container.load(packed.data), inputs)
     return TaskResult(
         packed,
         trained,
-        100 * float((dense == labels).float().mean()),
+        100 * float((float_classes == labels).float().mean()),
         100 * float((classes == labels.numpy()).mean()),
         100 * float((classes == own).mean()),
         len(labels),

@@ -27,7 +27,7 @@ class RateAware(Method):
     level_rate: the share of it for weights above the first level; at 0, weights hide there once the rate gets
     near 1. neuron_rate: the same for a whole row, by its norm. ramp_end: share of training at which the
     penalty has its full strength. freeze: share from which the zeros stay zero and nothing is pulled any
-    more. initial_step: in standard deviations of the weights.
+    more. initial_step: in standard deviations of the weights; 0 takes the grid that they lie on.
     """
 
     name = "rate_aware"
@@ -51,7 +51,7 @@ class RateAware(Method):
         self.neuron_rate = neuron_rate
         self.ramp_end = ramp_end
         self.freeze = freeze
-        self.step = nn.Parameter(initial_step * weight.detach().std())
+        self.step = nn.Parameter(initial_step * weight.detach().std() if initial_step else _grid_step(weight))
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
 
     def effective(self, weight: Tensor) -> Tensor:
@@ -77,3 +77,9 @@ class RateAware(Method):
 
     def scales(self, weight: Tensor) -> Tensor:
         return row_scales(self.step, weight)
+
+
+def _grid_step(weight: Tensor) -> Tensor:
+    """The step of weights that lie on a grid with levels -1 or 1 among them: the smallest magnitude."""
+    sizes = weight.detach().abs()
+    return sizes[sizes > 0].min() if bool((sizes > 0).any()) else sizes.new_ones(())
