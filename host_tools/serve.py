@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -92,17 +92,23 @@ class ServerProcess:
         storage: folder in which the server keeps its model.
         heap_bytes: of MicroPython; CPython has no limit, and an emulated board its own.
         max_payload: bytes of payload that MicroPython or CPython takes; 0 lets it choose by its heap.
+        options: more words for the command line of an emulator.
     """
 
     def __init__(
-        self, target: str, storage: Path, heap_bytes: int = HEAP_BYTES, max_payload: int = 0
+        self,
+        target: str,
+        storage: Path,
+        heap_bytes: int = HEAP_BYTES,
+        max_payload: int = 0,
+        options: Sequence[str] = (),
     ) -> None:
         package_parent = str(device_package_folder().parent)
         program = f"from thimble.server import serve\nserve(max_payload={max_payload})"
         self._environment = dict(os.environ)
         board = emulated_board(target) if target in TARGETS else None
         if board is not None:
-            self._command = _qemu_command(board)
+            self._command = [*_qemu_command(board), *options]
         elif target == "micropython":
             start = [micropython_command(), *UNIX.start_command(heap_bytes)[1:]]
             self._command = [*start, SAY_WHY.format(program)]
@@ -206,6 +212,7 @@ def start(
     storage: Path | None = None,
     heap_bytes: int = HEAP_BYTES,
     max_payload: int = 0,
+    options: Sequence[str] = (),
 ) -> Iterator[ServerProcess]:
     """A running device server for the length of a `with` block; without `storage` its model goes with it.
 
@@ -216,7 +223,7 @@ def start(
     if storage is not None and board is not None and board.firmware and not board.firmware.keeps_models:
         raise UsageError(f"{target} forgets its model when it ends: leave out --storage")
     with tempfile.TemporaryDirectory(prefix="thimble-") as temporary:
-        server = ServerProcess(target, storage or Path(temporary), heap_bytes, max_payload)
+        server = ServerProcess(target, storage or Path(temporary), heap_bytes, max_payload, options)
         try:
             yield server
         finally:

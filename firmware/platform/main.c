@@ -3,7 +3,7 @@
  * Compile with -DTHIMBLE_BOARD_NAME="..." and -DTHIMBLE_MAX_PAYLOAD=bytes; host_tools/firmware_image.py does. */
 #include "machine.h"
 
-extern uint32_t heap_start[], heap_end[]; /* from the linker script */
+extern uint32_t heap_start[], heap_bytes[]; /* from the linker script; the address of heap_bytes is their number */
 
 #define NS_PER_S 1000000000u
 #define US_PER_S 1000000u
@@ -47,8 +47,9 @@ int main(void) {
     static thimble_board board = {
         THIMBLE_BOARD_NAME, machine_send, start_stopwatch, read_stopwatch, machine_uptime_ms, machine_set_trigger, 0, 0,
     };
-    static thimble_server_setup setup = {
-        &board, &machine_flash, &thimble_registry_all, heap_start, 0, request_buffer, reply_buffer, THIMBLE_MAX_PAYLOAD,
+    static const thimble_server_setup setup = {
+        &board, &machine_flash, &thimble_registry_all, heap_start, (uint32_t)(uintptr_t)heap_bytes, request_buffer,
+        reply_buffer, THIMBLE_MAX_PAYLOAD,
     };
     machine_start();
     units_per_s = US_PER_S;
@@ -56,7 +57,6 @@ int main(void) {
         units_per_s = NS_PER_S;
         board.capabilities = THIMBLE_CAPABILITY_INSTRUCTIONS;
     }
-    setup.memory_bytes = (uint32_t)((uintptr_t)heap_end - (uintptr_t)heap_start);
     thimble_server_start(&server, &setup);
     for (;;) {
         thimble_server_receive(&server, machine_receive());

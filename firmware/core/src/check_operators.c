@@ -151,8 +151,9 @@ static int check_in_place(const thimble_step_context *context) {
                    : op->parameter == 0 && before[3] == after[3];
 }
 
-/* A convolution that is fused with the next operator. */
-static int check_fused_head(const check_state *state) {
+/* A convolution that is fused with the next operator. The stack of this function and of check_operator is to be free
+ * again when the memory is searched for, where loading is deepest. */
+THIMBLE_NOT_INLINED static int check_fused_head(const check_state *state) {
     const thimble_step_context *context = &state->step;
     const thimble_operator *op = context->op;
     thimble_operator tail;
@@ -206,7 +207,7 @@ static int check_schedule(const check_state *state) {
 }
 
 /* Everything about one operator; its tensors exist. */
-static int check_operator(check_state *state) {
+THIMBLE_NOT_INLINED static int check_operator(check_state *state) {
     thimble_step_context *context = &state->step;
     const thimble_operator *op = context->op;
     if (!check_operands(state)) {
@@ -292,7 +293,8 @@ int32_t thimble_check_operators(thimble_model *model, const thimble_envelope *en
         uint32_t scratch = thimble_scratch_bytes(model, operators, tail);
         /* Most steps cannot raise the figure, wherever their tensors end. */
         if (model->arena_bytes + scratch > model->memory_bytes) {
-            uint32_t memory = thimble_step_memory_bytes(model, first, at, &state.written, &state.hidden, scratch);
+            uint32_t memory = thimble_step_memory_bytes(model, first, at, &state.written, &state.hidden, scratch,
+                                                         operators);
             model->memory_bytes = memory > model->memory_bytes ? memory : model->memory_bytes;
         }
         state.step.head = NULL;

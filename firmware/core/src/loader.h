@@ -22,8 +22,8 @@ void thimble_add_ports(thimble_tensor_set *set, const thimble_model *model, uint
 
 /* The memory for a step whose first operator stands at `at` in the file: the end of the highest tensor that lives
  * while it runs, and `scratch` bytes. `written`: tensors that are written by then, the step's own included; `hidden`:
- * tensors between fused operators. */
+ * tensors between fused operators; `op` is for its use, since the caller's stack is deepest here. */
 uint32_t thimble_step_memory_bytes(thimble_model *model, uint32_t index, uint32_t at, const thimble_tensor_set *written,
-                                   const thimble_tensor_set *hidden, uint32_t scratch);
+                                   const thimble_tensor_set *hidden, uint32_t scratch, thimble_operator *op);
 
 #endif

@@ -103,17 +103,16 @@ void thimble_add_ports(thimble_tensor_set *set, const thimble_model *model, uint
 }
 
 uint32_t thimble_step_memory_bytes(thimble_model *model, uint32_t index, uint32_t at, const thimble_tensor_set *written,
-                                   const thimble_tensor_set *hidden, uint32_t scratch) {
+                                   const thimble_tensor_set *hidden, uint32_t scratch, thimble_operator *op) {
     thimble_tensor_set needed; /* by this step, later ones or the caller */
     memset(&needed, 0, sizeof needed);
     thimble_cursor cursor = thimble_cursor_at(model, at);
     for (; index < model->operator_count; index++) {
-        thimble_operator op;
-        thimble_read_operator(&cursor, &op);
-        for (uint32_t i = 0; i < op.input_count; i++) {
-            thimble_set_add(&needed, op.inputs[i]);
+        thimble_read_operator(&cursor, op);
+        for (uint32_t i = 0; i < op->input_count; i++) {
+            thimble_set_add(&needed, op->inputs[i]);
         }
-        thimble_set_add(&needed, op.output);
+        thimble_set_add(&needed, op->output);
     }
     thimble_add_ports(&needed, model, model->first_output, model->output_count);
     uint32_t end = 0;

@@ -16,10 +16,10 @@ void thimble_clear_memory(thimble_server *server) {
     }
 }
 
-/* Checks a file in flash; on success `model` can run in the server's memory. */
-static int32_t load(const thimble_server *server, thimble_model *model, const uint8_t *file, uint32_t length) {
-    int32_t error = thimble_load(model, server->setup->registry, file, length);
-    return error >= 0 && model->memory_bytes > server->setup->memory_bytes ? THIMBLE_ERROR_OUT_OF_MEMORY : error;
+/* Checks a file in flash; on success it can run in the server's memory. */
+static int32_t load(thimble_server *server, const uint8_t *file, uint32_t length) {
+    int32_t error = thimble_load(&server->model, server->setup->registry, file, length);
+    return error >= 0 && server->model.memory_bytes > server->setup->memory_bytes ? THIMBLE_ERROR_OUT_OF_MEMORY : error;
 }
 
 void thimble_load_stored(thimble_server *server) {
@@ -27,7 +27,7 @@ void thimble_load_stored(thimble_server *server) {
     server->has_model = 0;
     server->model_error = 0;
     if (stored.file_bytes > 0) {
-        int32_t error = load(server, &server->model, stored.file, stored.file_bytes);
+        int32_t error = load(server, stored.file, stored.file_bytes);
         server->has_model = error >= 0;
         server->model_error = (int8_t)(error < 0 ? error : 0);
     }
@@ -124,13 +124,14 @@ int32_t thimble_act_data(thimble_server *server, const uint8_t *payload, uint32_
 }
 
 /* Verifies the transferred file where it lies, and makes it the stored one. */
-static int32_t verify_and_commit(thimble_server *server, thimble_model *model) {
+static int32_t verify_and_commit(thimble_server *server) {
     thimble_transfer *transfer = &server->transfer;
     const thimble_flash *flash = server->setup->flash;
     int32_t error = thimble_store_finish(flash, transfer);
     if (error >= 0) {
-        error = load(server, model, thimble_store_file(flash, transfer->half), transfer->file_bytes);
+        error = load(server, thimble_store_file(flash, transfer->half), transfer->file_bytes);
     }
+    const thimble_model *model = &server->model;
     if (error >= 0 && memcmp(model->data + model->sha256_offset, transfer->sha256, THIMBLE_SHA256_BYTES) != 0) {
         error = THIMBLE_ERROR_BAD_HASH;
     }
@@ -140,7 +141,6 @@ static int32_t verify_and_commit(thimble_server *server, thimble_model *model) {
 int32_t thimble_act_commit(thimble_server *server, const uint8_t *payload, uint32_t length, uint8_t *reply) {
     (void)payload, (void)length;
     const thimble_board *board = server->setup->board;
-    thimble_model model;
     if (!server->transfer.is_open) {
         return THIMBLE_ERROR_BAD_STATE;
     }
@@ -148,13 +148,15 @@ int32_t thimble_act_commit(thimble_server *server, const uint8_t *payload, uint3
         return THIMBLE_ERROR_TRUNCATED;
     }
     board->start_stopwatch(board->context);
-    int32_t error = verify_and_commit(server, &model);
+    server->has_model = 0; /* a second struct of a model would be the largest part of the stack here */
+    int32_t error = verify_and_commit(server);
     forget_transfer(server);
-    if (error >= 0) {
-        server->model = model;
-        server->has_model = 1;
-        server->model_error = 0;
+    if (error < 0) {
+        thimble_load_stored(server);
+        return error;
     }
+    server->has_model = 1;
+    server->model_error = 0;
     thimble_clear_memory(server);
-    return error < 0 ? error : thimble_reply_u32(reply, board->read_stopwatch(board->context));
+    return thimble_reply_u32(reply, board->read_stopwatch(board->context));
 }
