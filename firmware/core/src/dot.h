@@ -6,7 +6,7 @@
 #ifndef THIMBLE_DOT_H
 #define THIMBLE_DOT_H
 
-#include "fast.h"
+#include "registers.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -4,13 +4,7 @@
 #ifndef THIMBLE_FAST_H
 #define THIMBLE_FAST_H
 
-/* A compiler that was told -Os keeps off the high registers of a Cortex-M0, which inline assembly then cannot have; clang
- * does always. */
-#if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && !defined(__clang__)
-#define THIMBLE_HAS_HIGH_REGISTERS 1
-#else
-#define THIMBLE_HAS_HIGH_REGISTERS 0
-#endif
+#include "registers.h" /* before the optimisation changes */
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("O2")
