@@ -8,6 +8,7 @@ NHWC with a batch dimension of 1 (``shape`` includes it); weights are matrices, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +52,7 @@ class Tensor:
 
     @property
     def element_count(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) if self.shape else 1
+        return math.prod(self.shape)
 
     @property
     def size_bytes(self) -> int:
