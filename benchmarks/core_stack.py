@@ -37,7 +37,7 @@ STORED_IN = {
     "check": r"const thimble_operator_type",
     "run": r"const thimble_operator_type|thimble_run_fused_",
     "function": r"element_function",
-    "finish": r"\.finish = ",
+    "finish": r"thimble_columns_run",
     "table_bytes": r"const thimble_coder_type",
     "own_table_bytes": r"const thimble_coder_type",
 }

@@ -31,8 +31,13 @@ EXECUTORS = ("micropython", "c")
 C_PART = 256  # weights of a dense row at a time, in fully connected layers: firmware/core/src/stream.h
 C_INDEX_BITS = 7  # of the C core's tables of HUFFMAN and CLASS codes: firmware/core/src/stream_codes.h
 
-# (weights of a row, positions of which the C core makes columns at a time), as in firmware/core/src/columns.h
-C_COLUMN_POSITIONS = ((144, 6), (576, 3))
+# As in firmware/core/src/columns.h. Columns are made of 6 positions at a time where raw rows are short, of 3
+# where they are not long; the latter also for rows that are decoded, so many of them in so many bytes.
+C_SHORT_COLUMN = 144
+C_SHORT_STEM = 32  # less than 4 weights to a cell
+C_LONG_COLUMN = 576
+C_HELD_ROWS = 8
+C_DECODED_BYTES = 2304
 
 
 def _item_bytes(model: Model, tensor: int) -> int:
@@ -122,12 +127,11 @@ def _planes_and_bands_bytes(model: Model, operator_index: int) -> int:
 def _c_kernel_scratch_bytes(model: Model, operator_index: int, own: int) -> int:
     """The C core rounds each block up to words, expands rows of bits, and those sparse rows that a depthwise
     convolution reads, notes where the pairs of each kernel cell start, and keeps a plane for kernels of 3 x 3
-    in pixels of 16 bits. Convolutions whose rows are raw go by columns, which takes the place of planes and
-    bands."""
+    in pixels of 16 bits. Convolutions by columns have neither planes nor bands."""
     operators = [model.operators[operator_index]]
     columns = _c_column_bytes(model, operators[0])
     if columns:
-        return columns
+        return columns + _c_stream_bytes(operators[0]) - _own_stream_scratch(operators[0])
     if operators[0].schedule is ScheduleKind.FUSED_DEPTHWISE:
         operators.append(model.operators[operator_index + 1])
     if _is_3x3_on_plane(operators[-1]):
@@ -138,19 +142,33 @@ def _c_kernel_scratch_bytes(model: Model, operator_index: int, own: int) -> int:
 
 def _c_column_bytes(model: Model, operator: Operator) -> int:
     """Columns of a few windows, 16 bits to a cell, where the sums of each channel start, one window as it is
-    where cells are no words, and a block's outputs before they are added. 0: it goes row by row."""
+    where cells are no words, a block's outputs before they are added, and rows that were decoded. 0: the
+    convolution goes row by row, as sparse ones do."""
     if operator.weights is None or not isinstance(operator.weights.encoding, StreamDescriptor):
         return 0
-    descriptor, attributes = operator.weights.encoding, operator.attributes
-    positions = next((count for cols, count in C_COLUMN_POSITIONS if descriptor.cols <= cols), 0)
-    is_plane = operator.schedule is ScheduleKind.FUSED_DEPTHWISE
-    if operator.kind is not OperatorKind.CONV_2D or is_plane or not is_raw(descriptor) or not positions:
+    descriptor, attributes, schedule = operator.weights.encoding, operator.attributes, operator.schedule
+    cols, all_channels = descriptor.cols, descriptor.rows // attributes.get("groups", 1)
+    is_sparse = descriptor.layout is Layout.SPARSE and cols < Limit.SPARSE_ROW_LENGTH
+    if operator.kind is not OperatorKind.CONV_2D or is_sparse or schedule is ScheduleKind.FUSED_DEPTHWISE:
         return 0
-    depth = descriptor.cols // (attributes.get("kernel_h", 1) * attributes.get("kernel_w", 1))
-    channels = descriptor.rows // attributes.get("groups", 1)
-    length = _words(descriptor.cols)
-    made = _words(positions * channels) if operator.schedule is ScheduleKind.FUSED_ADD else 0
-    return positions * 2 * length + 4 * channels + (length if depth % 4 else 0) + made
+    depth = cols // (attributes.get("kernel_h", 1) * attributes.get("kernel_w", 1))
+    channels = all_channels
+    if is_raw(descriptor):
+        shortest = C_SHORT_STEM if depth < 4 else C_SHORT_COLUMN
+        positions = 6 if cols <= shortest else 3 if cols <= C_LONG_COLUMN else 0
+    else:
+        positions, channels = 3, min(all_channels, C_HELD_ROWS)
+        if schedule is ScheduleKind.IN_PLACE and channels < all_channels:
+            return 0
+    total = positions * 2 * _words(cols) + 4 * channels
+    if depth % 4:
+        total += _words(cols)
+    if schedule is ScheduleKind.FUSED_ADD:
+        total += _words(positions * channels)
+    if not is_raw(descriptor):
+        total += _words(channels * cols + 3)
+        positions *= total <= C_DECODED_BYTES
+    return total if positions else 0
 
 
 def _is_3x3_on_plane(operator: Operator) -> bool:

@@ -26,6 +26,15 @@ THIMBLE_INLINE_LOAD uint32_t thimble_read_u32(const uint8_t *p) {
     return thimble_read_u16(p) | thimble_read_u16(p + 2) << 16;
 }
 
+/* The same from a multiple of 4. */
+static inline uint32_t thimble_read_word(const uint8_t *p) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return *(const uint32_t *)(const void *)p;
+#else
+    return thimble_read_u32(p);
+#endif
+}
+
 /* Reads the PROGRAM section forwards. The first error stays; from then on every read gives 0. */
 typedef struct {
     const thimble_model *model;

@@ -293,8 +293,7 @@ int32_t thimble_check_operators(thimble_model *model, const thimble_envelope *en
         uint32_t scratch = thimble_scratch_bytes(model, operators, tail);
         /* Most steps cannot raise the figure, wherever their tensors end. */
         if (model->arena_bytes + scratch > model->memory_bytes) {
-            uint32_t memory = thimble_step_memory_bytes(model, first, at, &state.written, &state.hidden, scratch,
-                                                         operators);
+            uint32_t memory = thimble_living_end(model, first, i + 1 - first, at, operators) + scratch;
             model->memory_bytes = memory > model->memory_bytes ? memory : model->memory_bytes;
         }
         state.step.head = NULL;

@@ -59,12 +59,12 @@ static int32_t run(thimble_step_context *context) {
     const thimble_operator *op = context->op;
     uint8_t *scratch = context->scratch;
     int32_t error = thimble_conv_open(&conv, context, op, &context->x, &context->out, &scratch);
-    if (error >= 0 && thimble_uses_columns(&conv.rows.stream)) {
-        thimble_columns columns;
-        columns.finish = NULL;
+    if (error >= 0) {
         conv.window.out = (int8_t *)context->arena + context->out.offset;
-        thimble_run_columns(&conv, &columns, scratch);
-        return 0;
+        error = thimble_columns_run(&conv, op, scratch, context->memory_end, NULL, NULL);
+    }
+    if (error != 0) {
+        return error;
     }
     int32_t height = context->out.shape[1];
     int32_t band = op->parameter ? (int32_t)op->parameter : height;

@@ -2,7 +2,6 @@
 
 #include "dot.h"
 
-
 #if THIMBLE_USES_ASSEMBLY
 /* Products of one loaded vector: compilers run out of registers here, of which this takes all but the stack pointer. */
 #define PRODUCTS(place, sum)                                                                                           \
@@ -17,10 +16,6 @@
     PRODUCTS("[%[x], %[step3]]", "%[s3]")                                                                              \
     PRODUCTS("[%[x]], #4", "%[s0]")
 #define FOUR_WEIGHTS                                                                                                   \
-    "ldr %[odd], [%[w]], #4\n\t"                                                                                       \
-    "sxtb16 %[even], %[odd]\n\t"                                                                                       \
-    "sxtb16 %[odd], %[odd], ror #8\n\t" ALL_PRODUCTS
-#define FOUR_WEIGHTS_OFFSET                                                                                            \
     "ldr %[odd], [%[w]], #4\n\t"                                                                                       \
     "sxtab16 %[even], %[both], %[odd]\n\t"                                                                             \
     "sxtab16 %[odd], %[both], %[odd], ror #8\n\t" ALL_PRODUCTS
@@ -40,8 +35,7 @@
 #define ALL_PRODUCTS                                                                                                   \
     PRODUCT("x", "s0") PRODUCT("x1", "s1") PRODUCT("x2", "s2") PRODUCT("x3", "s3")                                     \
     "add %[i], #1\n\t"
-#define ONE_WEIGHT "ldrsb %[weight], [%[w], %[i]]\n\t" ALL_PRODUCTS
-#define ONE_WEIGHT_OFFSET "ldrsb %[weight], [%[w], %[i]]\n\tadd %[weight], %[offset]\n\t" ALL_PRODUCTS
+#define ONE_WEIGHT "ldrsb %[weight], [%[w], %[i]]\n\tadd %[weight], %[offset]\n\t" ALL_PRODUCTS
 #define THUMB1_OPERANDS                                                                                                \
     [s0] "+h"(s0), [s1] "+h"(s1), [s2] "+h"(s2), [s3] "+h"(s3), [i] "+l"(i), [weight] "=&l"(loaded),                   \
         [product] "=&l"(product)
@@ -49,68 +43,13 @@
     [w] "l"(w), [x] "l"(x), [x1] "l"(x + step), [x2] "l"(x + 2 * step), [x3] "l"(x + 3 * step)
 #endif
 
-void thimble_dot_block(const thimble_runs *runs, const int8_t *x, int32_t step, uint32_t start, uint32_t *sums) {
-    uint32_t s0 = start, s1 = start, s2 = start, s3 = start;
-    const int8_t *w_next = runs->w, *x_next = x;
-    for (int32_t run = runs->runs; run > 0; run--) {
-        const int8_t *w = w_next;
-        int32_t count = runs->count;
-        x = x_next;
-        w_next = w + runs->w_step;
-        x_next = x + runs->x_step;
-#if THIMBLE_USES_ASSEMBLY
-        if (count >= 8) {
-            uint32_t even, odd, a, b;
-            __asm__("1:\n\t" FOUR_WEIGHTS FOUR_WEIGHTS AGAIN
-                    : OPERANDS
-                    : [step] "r"(step), [step3] "r"(3 * step), [end] "r"(w + (count & ~7))
-                    : "cc", "memory");
-        }
-        count &= 7;
-#endif
-#if THIMBLE_DSP
-        for (; count >= 4; count -= 4, w += 4, x += 4) {
-            uint32_t even = thimble_sxtb16(thimble_load4(w)), odd = thimble_sxtb16_ror8(thimble_load4(w));
-            s0 = thimble_products(even, odd, x, s0);
-            s1 = thimble_products(even, odd, x + step, s1);
-            s2 = thimble_products(even, odd, x + 2 * step, s2);
-            s3 = thimble_products(even, odd, x + 3 * step, s3);
-        }
-#elif THIMBLE_USES_THUMB1_ASSEMBLY
-        /* Cortex-M0: the eight low registers hold all that is loaded, the high ones the sums. `i` counts up to 0. */
-        int32_t whole = count & ~3, rest = count & 3, loaded, product;
-        if (whole > 0) {
-            int32_t i = -whole;
-            w += whole, x += whole;
-            __asm__("1:\n\t" ONE_WEIGHT ONE_WEIGHT ONE_WEIGHT ONE_WEIGHT "bne 1b\n\t" : THUMB1_OPERANDS : THUMB1_PLACES
-                    : "cc", "memory");
-        }
-        if (rest > 0) {
-            int32_t i = -rest;
-            w += rest, x += rest;
-            __asm__("1:\n\t" ONE_WEIGHT "bne 1b\n\t" : THUMB1_OPERANDS : THUMB1_PLACES : "cc", "memory");
-        }
-        count = 0;
-#endif
-        const int8_t *x1 = x + step, *x2 = x1 + step, *x3 = x2 + step;
-        for (int32_t i = 0; i < count; i++) {
-            int32_t weight = w[i];
-            s0 += (uint32_t)(weight * x[i]);
-            s1 += (uint32_t)(weight * x1[i]);
-            s2 += (uint32_t)(weight * x2[i]);
-            s3 += (uint32_t)(weight * x3[i]);
-        }
-    }
-    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
-}
-
 void thimble_dot_block_offset(const int8_t *w, int32_t w_offset, const int8_t *x, int32_t step, int32_t count,
                               uint32_t *sums) {
-    uint32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    uint32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
 #if THIMBLE_USES_ASSEMBLY
     if (count >= 8) {
         uint32_t even, odd, a, b;
-        __asm__("1:\n\t" FOUR_WEIGHTS_OFFSET FOUR_WEIGHTS_OFFSET AGAIN
+        __asm__("1:\n\t" FOUR_WEIGHTS FOUR_WEIGHTS AGAIN
                 : OPERANDS
                 : [step] "r"(step), [step3] "r"(3 * step), [end] "r"(w + (count & ~7)),
                   [both] "r"(thimble_both(w_offset))
@@ -132,7 +71,7 @@ void thimble_dot_block_offset(const int8_t *w, int32_t w_offset, const int8_t *x
     if (whole > 0) {
         int32_t i = -whole;
         w += whole, x += whole;
-        __asm__("1:\n\t" ONE_WEIGHT_OFFSET ONE_WEIGHT_OFFSET ONE_WEIGHT_OFFSET ONE_WEIGHT_OFFSET "bne 1b\n\t"
+        __asm__("1:\n\t" ONE_WEIGHT ONE_WEIGHT ONE_WEIGHT ONE_WEIGHT "bne 1b\n\t"
                 : THUMB1_OPERANDS
                 : THUMB1_PLACES, [offset] "h"(w_offset)
                 : "cc", "memory");
@@ -164,16 +103,6 @@ uint32_t thimble_dot(const int8_t *w, int32_t w_offset, const int8_t *x, int32_t
         sum += (uint32_t)((*w++ + w_offset) * *x++);
     }
     return sum;
-}
-
-uint32_t thimble_dot_runs(const thimble_runs *runs, const int8_t *x, int32_t x_offset, uint32_t start) {
-    const int8_t *w = runs->w;
-    for (int32_t run = runs->runs; run > 0; run--) {
-        start = thimble_dot(x, x_offset, w, runs->count, start);
-        w += runs->w_step;
-        x += runs->x_step;
-    }
-    return start;
 }
 
 int32_t thimble_sum(const int8_t *w, int32_t count) {

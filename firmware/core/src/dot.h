@@ -119,22 +119,7 @@ static inline uint32_t thimble_both(int32_t value) {
 
 #endif
 
-/* A vector that consists of equal runs: the part of a kernel that meets the image, row by row. */
-typedef struct {
-    const int8_t *w;
-    int32_t count;  /* weights in a run */
-    int32_t runs;
-    int32_t w_step; /* from one run to the next */
-    int32_t x_step;
-} thimble_runs;
-
-/* sums[k] = start + sum of w[i] * x[k * step + i] over all runs, k below THIMBLE_BLOCK. */
-void thimble_dot_block(const thimble_runs *runs, const int8_t *x, int32_t step, uint32_t start, uint32_t *sums);
-
-/* start + sum of w[i] * (x[i] + x_offset) over all runs. */
-uint32_t thimble_dot_runs(const thimble_runs *runs, const int8_t *x, int32_t x_offset, uint32_t start);
-
-/* sums[k] = sum of (w[i] + w_offset) * x[k * step + i] for one run of `count`. */
+/* sums[k] += sum of (w[i] + w_offset) * x[k * step + i], k below THIMBLE_BLOCK. */
 void thimble_dot_block_offset(const int8_t *w, int32_t w_offset, const int8_t *x, int32_t step, int32_t count,
                               uint32_t *sums);
 

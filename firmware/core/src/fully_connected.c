@@ -34,7 +34,7 @@ static int32_t run_raw_blocks(thimble_rows *rows, const int8_t *x, int32_t x_off
     thimble_output_stage stage = rows->stage;
     thimble_read_stage(rows, 0, &stage);
     while (row + THIMBLE_BLOCK <= (int32_t)rows->stream.rows) {
-        uint32_t sums[THIMBLE_BLOCK];
+        uint32_t sums[THIMBLE_BLOCK] = {0, 0, 0, 0};
         thimble_dot_block_offset(x, x_offset, (const int8_t *)rows->stream.payload + row * cols, cols, cols, sums);
         for (int32_t i = 0; i < THIMBLE_BLOCK; i++, row++) {
             if (rows->scale_count > 1) {

@@ -47,15 +47,11 @@ int32_t thimble_run_fused_add(thimble_step_context *context) {
     to.out = (int8_t *)context->arena + context->out.offset;
     to.channels = context->out.shape[3];
     int32_t error = thimble_conv_open(&conv, context, context->head, &source, &context->out, &scratch);
-    if (error < 0) {
-        return error;
+    if (error >= 0) {
+        error = thimble_columns_run(&conv, context->head, scratch, context->memory_end, add_block, &to);
     }
-    if (thimble_uses_columns(&conv.rows.stream)) {
-        thimble_columns columns;
-        columns.finish = add_block;
-        columns.context = &to;
-        thimble_run_columns(&conv, &columns, scratch);
-        return 0;
+    if (error != 0) {
+        return error;
     }
     int32_t channels = to.channels, count = context->out.shape[1] * context->out.shape[2];
     int8_t *plane = (int8_t *)scratch;

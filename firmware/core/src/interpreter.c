@@ -87,6 +87,9 @@ int32_t thimble_step(thimble_progress *progress) {
     context.op = operators;
     context.head = NULL;
     context.arena = progress->memory;
+    context.memory_end = progress->memory + progress->memory_bytes;
+    context.index = progress->index;
+    context.at = progress->at;
     int32_t (*run)(thimble_step_context *) = operators->type->run;
     if (thimble_is_fused_head(operators->schedule)) {
         int is_depthwise = THIMBLE_HAS(FUSED_DEPTHWISE) && operators->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE;
@@ -97,9 +100,8 @@ int32_t thimble_step(thimble_progress *progress) {
     }
     thimble_find_tensor(model, context.op->inputs[0], &context.x);
     thimble_find_tensor(model, context.op->output, &context.out);
-    /* At the very end: memory_bytes is such that no living tensor reaches so far. */
-    context.scratch = progress->memory + progress->memory_bytes -
-                      thimble_scratch_bytes(model, operators, context.head ? operators + 1 : NULL);
+    /* Up to the very end: memory_bytes is such that no living tensor reaches so far. */
+    thimble_find_scratch(&context);
     int32_t count = context.head ? 2 : 1;
     progress->index += (uint32_t)count;
     progress->at = cursor.at;

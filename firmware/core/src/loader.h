@@ -20,10 +20,4 @@ int32_t thimble_check_operators(thimble_model *model, const thimble_envelope *en
 /* Adds the tensors of the `count` ports that are described from `at` on. */
 void thimble_add_ports(thimble_tensor_set *set, const thimble_model *model, uint32_t at, uint32_t count);
 
-/* The memory for a step whose first operator stands at `at` in the file: the end of the highest tensor that lives
- * while it runs, and `scratch` bytes. `written`: tensors that are written by then, the step's own included; `hidden`:
- * tensors between fused operators; `op` is for its use, since the caller's stack is deepest here. */
-uint32_t thimble_step_memory_bytes(thimble_model *model, uint32_t index, uint32_t at, const thimble_tensor_set *written,
-                                   const thimble_tensor_set *hidden, uint32_t scratch, thimble_operator *op);
-
 #endif

@@ -54,17 +54,25 @@ static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
 }
 
 /* What a CONV_2D takes that goes by columns; 0: it goes row by row. */
-static uint64_t column_bytes(thimble_model *model, const thimble_operator *op) {
+static uint32_t column_bytes(thimble_model *model, const thimble_operator *op) {
     thimble_constant weights = thimble_constant_of(model, op, 0);
-    uint32_t cols = weights.fields[THIMBLE_FIELD_WEIGHTS_COLS], groups = (uint32_t)op->attributes[THIMBLE_CONV_2D_GROUPS];
-    uint32_t channels = weights.fields[THIMBLE_FIELD_WEIGHTS_ROWS] / groups;
-    uint32_t cells = (uint32_t)(op->attributes[THIMBLE_CONV_2D_KERNEL_H] * op->attributes[THIMBLE_CONV_2D_KERNEL_W]);
-    uint32_t positions = thimble_is_raw(&weights) ? thimble_column_positions(cols) : 0;
-    if (positions == 0 || op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
+    if (thimble_has_pairs(&weights) || op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
         return 0;
     }
-    uint32_t bytes = thimble_column_bytes(positions, cols, cols / cells, channels);
-    return bytes + (op->schedule == THIMBLE_SCHEDULE_FUSED_ADD ? aligned(positions * channels) : 0);
+    thimble_column_need need = thimble_column_need_of(&weights, op);
+    thimble_column_plan plan = thimble_least_columns(&need);
+    if (op->schedule == THIMBLE_SCHEDULE_IN_PLACE && plan.channels < need.channels) {
+        return 0;
+    }
+    return plan.positions > 0 ? thimble_column_bytes(&need, plan) : 0;
+}
+
+/* Whether columns can do with more memory than is planned for. */
+static int takes_more_columns(thimble_model *model, const thimble_operator *op) {
+    thimble_constant weights = thimble_constant_of(model, op, 0);
+    thimble_column_need need = thimble_column_need_of(&weights, op);
+    return op->schedule != THIMBLE_SCHEDULE_FUSED_DEPTHWISE && !thimble_has_pairs(&weights) &&
+           !(need.is_raw && thimble_least_columns(&need).positions == THIMBLE_MOST_POSITIONS);
 }
 
 uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op, const thimble_operator *tail) {
@@ -73,7 +81,7 @@ uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op,
     }
     uint64_t bytes = stream_bytes(model, op);
     int is_conv = THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D;
-    uint64_t columns = THIMBLE_HAS(FIXED) && is_conv ? column_bytes(model, op) : 0;
+    uint32_t columns = is_conv ? column_bytes(model, op) : 0;
     if (columns > 0) {
         bytes += columns;
     } else if (THIMBLE_HAS(FUSED_DEPTHWISE) && op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
@@ -102,27 +110,55 @@ void thimble_add_ports(thimble_tensor_set *set, const thimble_model *model, uint
     }
 }
 
-uint32_t thimble_step_memory_bytes(thimble_model *model, uint32_t index, uint32_t at, const thimble_tensor_set *written,
-                                   const thimble_tensor_set *hidden, uint32_t scratch, thimble_operator *op) {
-    thimble_tensor_set needed; /* by this step, later ones or the caller */
-    memset(&needed, 0, sizeof needed);
+/* The higher one of `end` and the end of a tensor, unless a later operator writes that. */
+THIMBLE_NOT_INLINED static uint32_t end_with(thimble_model *model, const thimble_tensor_set *later, uint32_t index, uint32_t end) {
+    if (thimble_set_has(later, index)) {
+        return end;
+    }
+    thimble_tensor tensor = thimble_tensor_at(model, index);
+    uint32_t own = tensor.offset + tensor.bytes;
+    return own > end ? own : end;
+}
+
+uint32_t thimble_living_end(thimble_model *model, uint32_t index, uint32_t count, uint32_t at,
+                            thimble_operator *op) {
+    thimble_tensor_set later; /* written by later operators, or between those of a pair, where it has no place */
+    uint32_t end = 0, last = index + count - 1;
+    memset(&later, 0, sizeof later);
     thimble_cursor cursor = thimble_cursor_at(model, at);
-    for (; index < model->operator_count; index++) {
+    for (uint32_t i = index; i < model->operator_count; i++) {
         thimble_read_operator(&cursor, op);
-        for (uint32_t i = 0; i < op->input_count; i++) {
-            thimble_set_add(&needed, op->inputs[i]);
+        for (uint32_t j = 0; j < op->input_count; j++) {
+            end = end_with(model, &later, op->inputs[j], end);
         }
-        thimble_set_add(&needed, op->output);
+        if (i == last) {
+            end = end_with(model, &later, op->output, end);
+        } else {
+            thimble_set_add(&later, op->output);
+        }
     }
-    thimble_add_ports(&needed, model, model->first_output, model->output_count);
-    uint32_t end = 0;
-    for (uint32_t i = 0; i < model->tensor_count; i++) {
+    cursor = thimble_cursor_at(model, model->first_output);
+    for (uint32_t i = 0; i < model->output_count; i++) {
+        thimble_port port;
+        thimble_read_port(&cursor, &port);
+        end = end_with(model, &later, port.tensor, end);
+    }
+    for (uint32_t i = 0; THIMBLE_HAS(PERSISTENT_TENSORS) && i < model->tensor_count; i++) {
         thimble_tensor tensor = thimble_tensor_at(model, i);
-        int has_state = THIMBLE_HAS(PERSISTENT_TENSORS) && tensor.flags != 0;
-        int lives = has_state || (thimble_set_has(written, i) && thimble_set_has(&needed, i));
-        if (lives && !(THIMBLE_HAS_FUSED && thimble_set_has(hidden, i)) && tensor.offset + tensor.bytes > end) {
-            end = tensor.offset + tensor.bytes;
+        if (tensor.flags != 0) {
+            end = end_with(model, &later, i, end);
         }
     }
-    return thimble_align4(end) + scratch;
+    return thimble_align4(end);
+}
+
+void thimble_find_scratch(thimble_step_context *context) {
+    const thimble_operator *op = context->head ? context->head : context->op;
+    context->scratch = context->memory_end - thimble_scratch_bytes(context->model, op, context->head ? context->op : NULL);
+    if (THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
+        takes_more_columns(context->model, op)) {
+        thimble_operator op_ahead;
+        context->scratch = context->arena + thimble_living_end(context->model, context->index, context->head ? 2 : 1,
+                                                               context->at, &op_ahead);
+    }
 }

@@ -47,7 +47,10 @@ struct thimble_step_context {
     thimble_tensor x; /* first input */
     thimble_tensor out;
     uint8_t *arena;
-    uint8_t *scratch;
+    uint8_t *scratch; /* behind the tensors that live, up to memory_end */
+    uint8_t *memory_end;
+    uint32_t index; /* of the step's first operator */
+    uint32_t at;    /* where that stands in the file */
 };
 
 struct thimble_operator_type {
@@ -97,5 +100,12 @@ int thimble_is_3x3(const thimble_operator *op);
 
 /* What its windows reach of one channel, with a border of zero points, as its kernel keeps it: bytes, whole words. */
 uint64_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_tensor *out);
+
+/* Where the tensors end that are written by then and needed by the step of `count` operators from `index` on, which
+ * stand at `at` in the file, by a later one or by the caller. `op` is for its use: stacks are deep here. */
+uint32_t thimble_living_end(thimble_model *model, uint32_t index, uint32_t count, uint32_t at, thimble_operator *op);
+
+/* Sets the step's scratch: what thimble_scratch_bytes says, or all that is free where more is of use. */
+void thimble_find_scratch(thimble_step_context *context);
 
 #endif

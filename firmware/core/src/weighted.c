@@ -1,5 +1,6 @@
 #include "fast.h"
 
+#include "dot.h"
 #include "weighted.h"
 
 /* Out of line, so that its constants have left the stack before the stream is opened. */
@@ -51,9 +52,24 @@ uint32_t thimble_bias_at(const thimble_rows *rows, uint32_t channel) {
     return rows->biases ? (uint32_t)integer_at(rows->biases, rows->bias_bits, channel) : 0;
 }
 
+void thimble_find_stage(const thimble_rows *rows, uint32_t channel, thimble_output_stage *stage) {
+    thimble_read_stage(rows, channel, stage);
+}
+
 void thimble_rows_next_stage(thimble_rows *rows) {
     uint32_t channel = rows->channel;
     rows->channel = channel + 1;
     rows->bias = thimble_bias_at(rows, channel);
-    thimble_read_stage(rows, channel, &rows->stage);
+    thimble_find_stage(rows, channel, &rows->stage);
+}
+
+void thimble_store_sums(const thimble_output_stage *stage, const uint32_t *sums, int32_t count, int8_t *out,
+                        int32_t out_step) {
+    /* Copied, as a store through `out` might change it for all that a compiler knows. */
+    const thimble_output_stage copy = *stage;
+    /* With DSP instructions few sums come here. */
+    const int is_usual = !THIMBLE_DSP && thimble_is_usual(stage);
+    for (; count > 0; count--, out += out_step, sums++) {
+        *out = is_usual ? thimble_requantise_usual(&copy, *sums) : thimble_requantise(&copy, *sums);
+    }
 }

@@ -29,16 +29,19 @@ static inline void thimble_read_stage(const thimble_rows *rows, uint32_t channel
     const uint8_t *data = rows->scales;
     uint32_t index = rows->scale_count > 1 ? channel : 0;
     if (THIMBLE_IS_FORM(PACKED, rows->form)) {
-        uint32_t word = thimble_read_u32(data + 4 * index);
+        uint32_t word = thimble_read_word(data + 4 * index);
         stage->multiplier = (int32_t)((word & 0x3FFFFFFF) + 0x40000000);
         stage->shift = (int32_t)(word >> 30) + rows->shift_base;
     } else if (THIMBLE_IS_FORM(WIDE, rows->form)) {
-        stage->multiplier = (int32_t)thimble_read_u32(data + 4 * index);
+        stage->multiplier = (int32_t)thimble_read_word(data + 4 * index);
         stage->shift = (int8_t)data[4 * rows->scale_count + index];
     } else {
         stage->shift = (int8_t)data[index];
     }
 }
+
+/* The same out of line. */
+void thimble_find_stage(const thimble_rows *rows, uint32_t channel, thimble_output_stage *stage);
 
 /* The bias and output stage of the next row. */
 void thimble_rows_next_stage(thimble_rows *rows);
@@ -48,6 +51,10 @@ static inline int32_t thimble_rows_next(thimble_rows *rows) {
     thimble_rows_next_stage(rows);
     return thimble_stream_next(&rows->stream);
 }
+
+/* `count` sums become activations, `out_step` apart. */
+void thimble_store_sums(const thimble_output_stage *stage, const uint32_t *sums, int32_t count, int8_t *out,
+                        int32_t out_step);
 
 static inline int32_t thimble_rows_rewind(thimble_rows *rows) {
     rows->channel = 0;
