@@ -95,6 +95,13 @@ def file_of(network: str, objective: str) -> bytes:
     return pack(source, objective).data
 
 
+def require_tools() -> None:
+    """Raises SystemExit where the compiler or the emulator is missing."""
+    for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"{tool} is not installed (see --help)")
+
+
 def count(core: str, objects: list[Path], data: bytes, folder: Path) -> Count:
     """Link an image around a model and run it."""
     machine, cpu = CPUS[core]
@@ -282,9 +289,7 @@ def main() -> None:
     parser.add_argument("--steps", action="store_true", help="print each step: instructions, MACs")
     parser.add_argument("--write", metavar="FILE", type=Path, help="write all tables to a Markdown file")
     arguments = parser.parse_args()
-    for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
-        if shutil.which(tool) is None:
-            raise SystemExit(f"{tool} is not installed (see --help)")
+    require_tools()
     subjects = [
         (network, objective)
         for network, objective in SUBJECTS

@@ -31,6 +31,7 @@ from pathlib import Path
 
 from host_tools.shipped import device_package_folder
 from model_packager.errors import UsageError
+from model_packager.format_table import Feature
 
 # Architectures for which mpy-cross makes native code; any other board takes BYTECODE.
 NATIVE_ARCHITECTURES = (
@@ -45,7 +46,11 @@ _FILES = {
     "kernels": ("kernels",),
     "server": ("wire", "server"),
 }
-_BYTECODE_KERNELS = "kernels_bytecode"
+# The same, for models that need a feature.
+_FILES_OF_FEATURES = {Feature.BIT_ACTIVATIONS: {"bits": ("bits",), "bit_kernels": ("bit_kernels",)}}
+_EXTENSIONS = ("bits",)
+_KERNELS = ("kernels", "bit_kernels")
+_BYTECODE_SUFFIX = "_bytecode"
 # Only with the C core as a native module, and what both mention of each other.
 _CORE_FILES = {"native": ("native",)}
 _CORE_NAMES = frozenset("core CoreNetwork load_core begin step".split())
@@ -53,7 +58,7 @@ _CORE_NAMES = frozenset("core CoreNetwork load_core begin step".split())
 # What programs on the board, the host through the raw REPL, and other files of the package may mention:
 # functions and classes, and the attributes of models, servers and errors.
 PUBLIC_NAMES = frozenset(
-    "thimble kernels load serve Network Server ThimbleError FEATURES OPERATORS "
+    "thimble kernels bits bit_kernels load serve Network Server ThimbleError FEATURES OPERATORS "
     "run invoke reset close inputs outputs arena_bytes scratch_bytes model_id model_version operator_count "
     "sha256 code detail name handle max_payload limit_bytes bad_frames".split()
 )
@@ -67,12 +72,16 @@ _FOREIGN_TYPES = (
 _EXCEPTION_NAMES = frozenset(("args", "errno", "value"))
 
 
-def build_device_package(architecture: str, folder: Path, core: Path | None = None) -> dict[str, int]:
+def build_device_package(
+    architecture: str, folder: Path, core: Path | None = None, features: int = 0
+) -> dict[str, int]:
     """Write the package for a board into `folder`, which is its `thimble` folder then.
 
     Args:
         architecture: one of `NATIVE_ARCHITECTURES`, or `BYTECODE` for a board without native code.
         core: the core.mpy that firmware/natmod made for this architecture, to be installed too.
+        features: those that its models need, as in their header; files that serve one feature alone, such as
+            1-bit activations, are left out without it, and such a model is refused as unsupported_feature.
 
     Returns: bytes of each .mpy file, by its name without the suffix.
 
@@ -85,7 +94,7 @@ def build_device_package(architecture: str, folder: Path, core: Path | None = No
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {}
     with tempfile.TemporaryDirectory() as sources:
-        for name, text in device_sources(architecture != BYTECODE, core is not None).items():
+        for name, text in device_sources(architecture != BYTECODE, core is not None, features).items():
             source = Path(sources) / f"{name}.py"
             source.write_text(text, encoding="utf-8")
             sizes[name] = _compile(source, folder / f"{name}.mpy", architecture)
@@ -94,14 +103,20 @@ def build_device_package(architecture: str, folder: Path, core: Path | None = No
     return sizes
 
 
-def device_sources(native: bool = True, core: bool = False) -> dict[str, str]:
+def device_sources(native: bool = True, core: bool = False, features: int = 0) -> dict[str, str]:
     """The sources that are compiled, joined and with short names, by file name on the board. `core`: for a
-    package with the C core as a native module."""
+    package with the C core as a native module. `features`: as in ``build_device_package``."""
+    files = {**_FILES, **(_CORE_FILES if core else {})}
+    for feature, more in _FILES_OF_FEATURES.items():
+        if feature & features:
+            files |= more
     trees = {}
-    for name, modules in {**_FILES, **(_CORE_FILES if core else {})}.items():
-        chosen = (_BYTECODE_KERNELS,) if name == "kernels" and not native else modules
-        trees[name] = _joined(chosen, core)
-    _NegationShortener().visit(trees["kernels"])
+    for name, modules in files.items():
+        bytecode = not native and name in _KERNELS
+        chosen = tuple(module + _BYTECODE_SUFFIX for module in modules) if bytecode else modules
+        trees[name] = _joined(chosen, frozenset(files))
+        if name in _KERNELS:
+            _NegationShortener().visit(trees[name])
     _shorten_parameters(trees)
     renamer = _Renamer(_short_names(trees), *_own_names(trees))
     return {name: ast.unparse(renamer.visit(tree)) + "\n" for name, tree in trees.items()}
@@ -128,14 +143,15 @@ def _compile(source: Path, target: Path, architecture: str) -> int:
 # -- joining
 
 
-def _joined(modules: tuple[str, ...], core: bool) -> ast.Module:
-    """One module of several: what they import from each other and what only a host needs is left out."""
+def _joined(modules: tuple[str, ...], files: frozenset[str]) -> ast.Module:
+    """One module of several: what they import from each other and what only a host needs is left out.
+    `files`: all files on the board."""
     body: list[ast.stmt] = []
     seen: dict[str, str] = {}
     for module in modules:
         path = device_package_folder() / f"{module}.py"
         for statement in ast.parse(path.read_text(encoding="utf-8")).body:
-            for kept in _for_board(statement, modules, core):
+            for kept in _for_board(statement, modules, files):
                 for name in _defined(kept):
                     if seen.setdefault(name, ast.dump(kept)) != ast.dump(kept):
                         raise ValueError(f"{module}.py: another module has a different {name}")
@@ -148,26 +164,31 @@ def _joined(modules: tuple[str, ...], core: bool) -> ast.Module:
         statement
         for statement in kept_body
         if not isinstance(statement, (ast.Import, ast.ImportFrom))
-        or any((alias.asname or alias.name) in used for alias in statement.names)
+        or any((alias.asname or alias.name) in {*used, *_EXTENSIONS} for alias in statement.names)
     ]
     ours = [item for item in kept_body if isinstance(item, ast.ImportFrom) and item.module == "thimble"]
+    # What extends the package is imported last, when all is there that it extends.
+    ours = [item for item in ours if item.names[0].name not in _EXTENSIONS]
     for other in ours[1:]:
         ours[0].names += other.names
         kept_body.remove(other)
     return ast.Module(kept_body, [])
 
 
-def _for_board(statement: ast.stmt, modules: tuple[str, ...], core: bool) -> list[ast.stmt]:
+def _for_board(statement: ast.stmt, modules: tuple[str, ...], files: frozenset[str]) -> list[ast.stmt]:
     if isinstance(statement, ast.Expr):
         return []  # a docstring
     if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
         return []
     if isinstance(statement, ast.If) and "cpython" in ast.unparse(statement.test):
         return []
-    if isinstance(statement, ast.Try) and _BYTECODE_KERNELS in ast.unparse(statement):
+    if isinstance(statement, ast.Try) and _BYTECODE_SUFFIX in ast.unparse(statement):
         return statement.body  # the lane is chosen when the package is built
     if isinstance(statement, ast.Try) and "thimble.native" in ast.unparse(statement):
-        return [statement] if core else []
+        return [statement] if "native" in files else []
+    if isinstance(statement, ast.Try) and isinstance(statement.body[0], ast.ImportFrom):
+        # And so are the extensions, which only some models need.
+        return statement.body if statement.body[0].names[0].name in files else []
     if isinstance(statement, ast.ImportFrom) and statement.module and statement.module.startswith("thimble."):
         if statement.module.partition(".")[2] in modules:
             return []
@@ -181,7 +202,8 @@ def _defined(statement: ast.stmt) -> Iterator[str]:
         yield statement.name
     elif isinstance(statement, ast.Assign):
         for target in statement.targets:
-            yield from (node.id for node in ast.walk(target) if isinstance(node, ast.Name))
+            names = (node for node in ast.walk(target) if isinstance(node, ast.Name))
+            yield from (node.id for node in names if isinstance(node.ctx, ast.Store))
 
 
 # -- short names

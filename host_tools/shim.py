@@ -31,7 +31,7 @@ from typing import Any
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 HEAP_BYTES = 1 << 30  # a host's memory has no fixed size: as much as the largest model may take
-STRICT_MODULES = ("thimble.kernels",)
+STRICT_MODULES = ("thimble.kernels", "thimble.bit_kernels")
 _POINTERS = ("ptr8", "ptr16", "ptr32")
 _CHECKED = (ast.Add, ast.Sub, ast.Mult, ast.LShift, ast.FloorDiv, ast.Mod, ast.Pow)
 

@@ -430,13 +430,14 @@ class ProgramReader:
             raise fail(ErrorCode.RESERVED_BITS, f"{what} has reserved flags 0x{flags:x}")
         if flags & TensorFlag.PERSISTENT:
             self._need(Feature.PERSISTENT_TENSORS, what)
-            if dtype is DType.BIT:
-                raise fail(ErrorCode.BAD_TENSOR, f"{what} holds bits and is persistent")
-        shape = self._shape(dtype, what)
-        arena_offset = self.cursor.u()
-        if arena_offset % DTYPE_ALIGNMENTS[dtype]:
-            raise fail(ErrorCode.BAD_TENSOR, f"{what} has an unaligned arena offset, {arena_offset}")
-        self.parsed.tensors.append(ParsedTensor(dtype, TensorFlag(flags), shape, arena_offset))
+        tensor = ParsedTensor(dtype, TensorFlag(flags), self._shape(dtype, what), self.cursor.u())
+        if tensor.size_bytes > Limit.TENSOR_BYTES:
+            raise fail(ErrorCode.LIMIT_EXCEEDED, f"{what} has more than {Limit.TENSOR_BYTES} bytes")
+        if tensor.arena_offset % DTYPE_ALIGNMENTS[dtype]:
+            raise fail(ErrorCode.BAD_TENSOR, f"{what} has an unaligned arena offset, {tensor.arena_offset}")
+        if dtype is DType.BIT and flags:
+            raise fail(ErrorCode.BAD_TENSOR, f"{what} holds bits and is persistent")
+        self.parsed.tensors.append(tensor)
 
     def _shape(self, dtype: DType, what: str) -> tuple[int, ...]:
         shape: list[int] = []
@@ -449,8 +450,6 @@ class ProgramReader:
             if dimension > Limit.DIMENSION or size_bytes > Limit.TENSOR_BYTES:
                 raise fail(ErrorCode.LIMIT_EXCEEDED, f"{what} has more than {Limit.TENSOR_BYTES} bytes")
             shape.append(dimension)
-        if ParsedTensor(dtype, TensorFlag(0), tuple(shape), 0).size_bytes > Limit.TENSOR_BYTES:
-            raise fail(ErrorCode.LIMIT_EXCEEDED, f"{what} has more than {Limit.TENSOR_BYTES} bytes")
         return tuple(shape)
 
     # -- constants

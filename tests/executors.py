@@ -21,6 +21,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import thimble
 
 from host_tools.device_package import BYTECODE, build_device_package
 from host_tools.shipped import device_package_folder
@@ -150,7 +151,8 @@ def _built_package(lane: str, core: Path | None) -> Path:
     folder = tempfile.TemporaryDirectory(prefix="thimble-")
     atexit.register(folder.cleanup)
     package = Path(folder.name) / "thimble"
-    build_device_package(BYTECODE if lane == "bytecode" else "x64", package, core)
+    architecture = BYTECODE if lane == "bytecode" else "x64"
+    build_device_package(architecture, package, core, thimble.FEATURES)
     return package
 
 

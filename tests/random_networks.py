@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_packager.format_table import OperatorKind
-from model_packager.model import Model, Operator, Port, Requant, Tensor, Weights
+from model_packager.encoders.bit_planes import BINARY
+from model_packager.format_table import DType, OperatorKind
+from model_packager.model import SIGN, Model, Operator, Port, Requant, Tensor, Weights, bit_channels
 
 Shape = tuple[int, ...]
 
@@ -100,6 +101,55 @@ class NetworkBuilder:
         output = self._append(OperatorKind.CONV_2D, [source], (1, *size, channels), **window)
         self._weigh(channels, kernel * kernel * depth // groups)
         return output
+
+    # -- bits
+
+    def to_bits(self, source: int, channels: int, kernel: int = 3) -> int:
+        """A convolution from int8 to bits."""
+        return self.by_sign(self.conv(source, channels, kernel))
+
+    def by_sign(self, tensor: int) -> int:
+        """Let the last operator, which makes `tensor`, make bits of it."""
+        operator = self.model.operators[-1]
+        operator.requant = SIGN
+        for name in ("output_zero_point", "clamp_min", "clamp_max"):
+            operator.attributes.pop(name, None)
+        made = self.model.tensors[tensor]
+        made.dtype, made.scale, made.zero_point = DType.BIT, 1.0, 0
+        return tensor
+
+    def weigh_bits(self, tensor: int, rows: int, cells: int, channels: int) -> int:
+        """Binary weights, bias and requantisation for the last operator, which reads bits."""
+        operator = self.model.operators[-1]
+        values = self.random.choice([-1, 1], (rows, cells, bit_channels(channels))).astype(np.int8)
+        values[:, :, channels:] = -1
+        operator.weights = Weights(values.reshape(rows, -1), np.full(rows, 0.01), BINARY)
+        operator.bias = self.random.integers(-9, 9, rows).astype(np.int32)
+        shift = 6 - int(np.log2(np.sqrt(cells * channels)))
+        multipliers = self.random.integers(1 << 30, (1 << 31) - 1, rows).astype(np.int32)
+        operator.requant = Requant(multipliers, np.full(rows, shift, np.int32))
+        operator.attributes["output_zero_point"] = self.zero_point(tensor)
+        return tensor
+
+    def bit_conv(self, source: int, channels: int, kernel: int = 3) -> int:
+        """A convolution from bits to int8; ``by_sign`` makes bits of it."""
+        _, height, width, depth = self.shape(source)
+        size, window = self._window(height, width, kernel, 1, True)
+        output = self._append(OperatorKind.CONV_2D, [source], (1, *size, channels), **window)
+        return self.weigh_bits(output, channels, kernel * kernel, depth)
+
+    def bit_fully_connected(self, source: int, units: int) -> int:
+        """From bits, which need not be flat, to int8."""
+        _, height, width, depth = self.model.tensors[source].shape4
+        output = self._append(OperatorKind.FULLY_CONNECTED, [source], (1, units))
+        return self.weigh_bits(output, units, height * width, depth)
+
+    def bit_pool(self, source: int) -> int:
+        output = self.pool(source, OperatorKind.MAX_POOL_2D)
+        self.model.tensors[output].dtype = DType.BIT
+        return output
+
+    # -- int8
 
     def depthwise(self, source: int, kernel: int = 3, stride: int = 1, multiplier: int = 1) -> int:
         _, height, width, depth = self.shape(source)

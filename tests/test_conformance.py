@@ -16,6 +16,7 @@ import pytest
 from model_packager.format_table import (
     Coder,
     ConstantKind,
+    DType,
     ErrorCode,
     Layout,
     OperatorKind,
@@ -106,8 +107,7 @@ def test_table_error_by_executor_has_no_empty_cell(code: ErrorCode, executor: st
 def test_table_other_parts_by_executor_have_no_empty_cell(executor: str) -> None:
     rows = {f"schedule:{kind.name}" for kind in ScheduleKind}
     rows |= {f"requant:{form.name}" for form in RequantForm}
-    if executor != "reference":
-        rows -= {"requant:SIGN"}  # the firmware has no 1-bit activations yet
+    rows |= {f"dtype:{dtype.name}" for dtype in (DType.INT8, DType.BIT)}
     rows |= {f"constant:{kind.name}" for kind in ConstantKind}
     rows |= {f"section:{kind.name}" for kind in SectionKind}
     assert rows <= cell(VALID, executor)

@@ -111,7 +111,7 @@ def test_stream_of_each_hostile_vector_gives_its_error(run: Run) -> None:
 
 
 def test_run_of_each_valid_file_gives_its_outputs_in_the_planned_memory(run: Run) -> None:
-    vectors = [vector for vector in valid_vectors() if "dtype:BIT" not in vector.covers]
+    vectors = valid_vectors()
     cases = []
     for vector in vectors:
         arrays = golden_inputs(container.load(vector.data), vector.seed)
@@ -120,13 +120,6 @@ def test_run_of_each_valid_file_gives_its_outputs_in_the_planned_memory(run: Run
     for vector, result in zip(vectors, run(cases), strict=True):
         memory_bytes = ram_peak_bytes(container.load(vector.data), "c")
         assert result == CoreResult(b"".join(vector.outputs) * 2, None, memory_bytes), vector.name
-
-
-def _has_bits(vector: HostileVector) -> bool:
-    """Whether the header asks for 1-bit activations, which the core does not have yet."""
-    return len(vector.data) >= 40 and bool(
-        struct.unpack_from("<I", vector.data, REQUIRED_FEATURES_OFFSET)[0] & Feature.BIT_ACTIVATIONS
-    )
 
 
 def _expected_error(vector: HostileVector) -> str | None:
@@ -140,7 +133,7 @@ def _expected_error(vector: HostileVector) -> str | None:
 
 
 def test_load_of_each_hostile_file_gives_its_error(run: Run) -> None:
-    vectors = [vector for vector in hostile_vectors() if not _has_bits(vector)]
+    vectors = list(hostile_vectors())
     results = run([CoreCase(vector.name, vector.data) for vector in vectors])
     wrong = {}
     for vector, result in zip(vectors, results, strict=True):

@@ -11,8 +11,9 @@ import pytest
 from host_tools import device_package, serve
 from host_tools.device_package import BYTECODE, PUBLIC_NAMES, build_device_package, device_sources
 from model_packager.errors import DeviceRefused, UsageError
-from model_packager.format_table import ModelState
+from model_packager.format_table import Feature, ModelState
 from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs
+from tests.file_vectors import FOLDER
 
 
 @pytest.mark.parametrize("architecture", ["x64", BYTECODE])
@@ -36,7 +37,7 @@ def test_built_server_deploys_runs_and_refuses_by_name(
 
 
 def test_built_package_keeps_its_public_names(micropython: Path, mpy_cross: Path, tmp_path: Path) -> None:
-    build_device_package("x64", tmp_path / "thimble")
+    build_device_package("x64", tmp_path / "thimble", Feature.BIT_ACTIVATIONS)
     model = tmp_path / "model.thimble"
     model.write_bytes(packed_model())
     program = (
@@ -44,7 +45,7 @@ def test_built_package_keeps_its_public_names(micropython: Path, mpy_cross: Path
         f"n = thimble.load(source={str(model)!r}, window_bytes=64, lane=None)\n"
         "e = thimble.ThimbleError(-18, 'here')\n"
         "v = s.Server(path='none', max_payload=128)\n"
-        "print(sum(([name for name in dir(x)] for x in (thimble, n, e, s, v)), []), e)"
+        "print(sum(([name for name in dir(x)] for x in (thimble, n, e, s, v)), ['bit_kernels']), e)"
     )
     done = subprocess.run(
         [micropython, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=30
@@ -53,6 +54,25 @@ def test_built_package_keeps_its_public_names(micropython: Path, mpy_cross: Path
     found = set(done.stdout.partition("[")[2].partition("]")[0].replace("'", "").split(", "))
     assert found >= PUBLIC_NAMES - {"thimble", "max_payload", "limit_bytes", "bad_frames"}
     assert done.stdout.endswith("bad_stream: here\n")
+
+
+def test_built_package_without_bits_refuses_their_models_by_name(
+    micropython: Path, mpy_cross: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.thimble"
+    model.write_bytes((FOLDER / "bit_conv_2d.thimble").read_bytes())
+    program = (
+        f"import thimble\ntry:\n thimble.load({str(model)!r})\nexcept thimble.ThimbleError as e: print(e)"
+    )
+    answers = []
+    for features in (0, Feature.BIT_ACTIVATIONS):
+        folder = tmp_path / str(int(features))
+        build_device_package("x64", folder / "thimble", features)
+        done = subprocess.run(
+            [micropython, "-c", program], cwd=folder, capture_output=True, text=True, timeout=30
+        )
+        answers.append(done.stdout + done.stderr)
+    assert answers == ["unsupported_feature: bits 4096\n", ""]
 
 
 def test_device_sources_are_the_same_every_time() -> None:

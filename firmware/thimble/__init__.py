@@ -15,6 +15,11 @@ from thimble.errors import ThimbleError
 from thimble.interpreter import Network
 from thimble.loader import FEATURES, OPERATORS
 
+try:
+    from thimble import bits  # where it is installed: extends Program, Operator and Network
+except ImportError:
+    bits = None  # type: ignore[assignment]
+
 __all__ = ["FEATURES", "OPERATORS", "Network", "ThimbleError", "load"]
 
 

@@ -393,7 +393,7 @@ class Program:
         self.at = 0
         self.tensors = array("i")
         for _ in range(self.count(_MAX_TENSORS)):
-            self._tensor()
+            self._tensor(self.u())
         self.constants = array("I")
         end = 0
         for _ in range(self.count(_MAX_CONSTANTS)):
@@ -408,8 +408,7 @@ class Program:
         self.outputs = self._ports(_MAX_MODEL_OUTPUTS)
         self.refuse(self.at != len(self.code), _ERROR_BAD_SECTION)
 
-    def _tensor(self):
-        dtype = self.u()
+    def _tensor(self, dtype):
         self.refuse(dtype > _DTYPE_FLOAT32 or dtype == _DTYPE_INT32, _ERROR_BAD_TENSOR)
         self.refuse(dtype, _ERROR_UNSUPPORTED_FEATURE)
         flags = self._flags(_TENSOR_FLAG_PERSISTENT)

@@ -142,8 +142,8 @@ def _c_kernel_scratch_bytes(model: Model, operator_index: int, own: int) -> int:
 
 def _c_column_bytes(model: Model, operator: Operator) -> int:
     """Columns of a few windows, 16 bits to a cell, where the sums of each channel start, one window as it is
-    where cells are no words, a block's outputs before they are added, and rows that were decoded. 0: the
-    convolution goes row by row, as sparse ones do."""
+    where cells are no words, a block's outputs before they are added or their signs are taken, and rows that
+    were decoded. 0: the convolution goes row by row, as sparse ones do."""
     if operator.weights is None or not isinstance(operator.weights.encoding, StreamDescriptor):
         return 0
     descriptor, attributes, schedule = operator.weights.encoding, operator.attributes, operator.schedule
@@ -163,7 +163,7 @@ def _c_column_bytes(model: Model, operator: Operator) -> int:
     total = positions * 2 * _words(cols) + 4 * channels
     if depth % 4:
         total += _words(cols)
-    if schedule is ScheduleKind.FUSED_ADD:
+    if schedule is ScheduleKind.FUSED_ADD or (operator.requant and operator.requant.sign):
         total += _words(positions * channels)
     if not is_raw(descriptor):
         total += _words(channels * cols + 3)
@@ -215,7 +215,10 @@ def _c_stream_bytes(operator: Operator) -> int:
     sparse = descriptor.layout is Layout.SPARSE
     # Positions and counts of pairs have 16 bits.
     pairs = operator.kind is not OperatorKind.DEPTHWISE_CONV_2D and descriptor.cols < Limit.SPARSE_ROW_LENGTH
-    if operator.kind is OperatorKind.FULLY_CONNECTED and descriptor.coder is not Coder.RANGE and not sparse:
+    # A fully connected layer that makes bits runs as a convolution, which takes whole rows.
+    makes_bits = operator.requant is not None and operator.requant.sign
+    in_parts = operator.kind is OperatorKind.FULLY_CONNECTED and not makes_bits
+    if in_parts and descriptor.coder is not Coder.RANGE and not sparse:
         row = min(row, C_PART)
     if descriptor.layout is Layout.BITS:
         row = descriptor.cols

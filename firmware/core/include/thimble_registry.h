@@ -14,6 +14,7 @@ extern "C" {
 
 typedef struct thimble_operator_type thimble_operator_type;
 typedef struct thimble_coder_type thimble_coder_type;
+typedef struct thimble_bits_type thimble_bits_type;
 typedef struct thimble_step_context thimble_step_context;
 typedef int32_t (*thimble_fused_function)(thimble_step_context *context);
 
@@ -24,6 +25,7 @@ struct thimble_registry {
     const thimble_coder_type *coders[4];              /* by enum thimble_coder; NULL: not there */
     thimble_fused_function fused_depthwise;           /* thimble_run_fused_depthwise or NULL */
     thimble_fused_function fused_add;                 /* thimble_run_fused_add or NULL */
+    const thimble_bits_type *bits;                    /* thimble_bits or NULL */
     /* thimble_sha256_matches, a hardware's own, or NULL for no check: 1 if `digest` (32 bytes) is that of
      * `data`. */
     int32_t (*sha256_matches)(const uint8_t *data, uint32_t length, const uint8_t *digest);
@@ -40,6 +42,8 @@ extern const thimble_operator_type thimble_transpose, thimble_slice, thimble_res
 extern const thimble_coder_type thimble_coder_fixed, thimble_coder_huffman, thimble_coder_class, thimble_coder_range;
 /* In the place of FIXED where weights are either coded otherwise or not at all. */
 extern const thimble_coder_type thimble_coder_raw;
+
+extern const thimble_bits_type thimble_bits; /* tensors of bits, beside the operators that take them */
 
 int32_t thimble_run_fused_depthwise(thimble_step_context *context);
 int32_t thimble_run_fused_add(thimble_step_context *context);

@@ -17,6 +17,11 @@ static inline int thimble_is_clamp(const int32_t *a) {
     return thimble_is_zero_point(a[0]) && thimble_in_range(a[1], a[0], 127);
 }
 
+/* The same where nothing may be clamped. */
+static inline int thimble_is_whole_range(const int32_t *a) {
+    return a[0] == -128 && a[1] == 127;
+}
+
 /* A multiplier and its shift, which stand side by side. */
 static inline int thimble_is_scaling(const int32_t *a) {
     return a[0] >= 0 && thimble_in_range(a[1], -31, 30);

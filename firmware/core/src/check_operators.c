@@ -1,6 +1,7 @@
 /* Operators, arena and outputs against each other: docs/FORMAT.md, section 7.4. Kernels trust what passed here. */
 #include <string.h>
 
+#include "bits.h"
 #include "check.h"
 #include "loader.h"
 #include "stream.h"
@@ -44,7 +45,8 @@ int thimble_check_weighted(const thimble_step_context *context, thimble_constant
             return 0;
         }
     }
-    return (scales == 1 || scales == rows) &&
+    int is_sign = requant.fields[THIMBLE_FIELD_REQUANT_FORM] == THIMBLE_REQUANT_FORM_SIGN;
+    return (scales == 1 || scales == rows) && is_sign == (context->out.bits != 0) &&
            thimble_is_zero_point(op->attributes[THIMBLE_CONV_2D_INPUT_ZERO_POINT]) &&
            thimble_is_zero_point(op->attributes[THIMBLE_CONV_2D_OUTPUT_ZERO_POINT]) &&
            thimble_is_clamp(op->attributes + THIMBLE_CONV_2D_CLAMP_MIN);
@@ -92,7 +94,9 @@ static int check_operands(const check_state *state) {
         }
     }
     for (uint32_t i = 0; i < op->input_count; i++) {
-        if (!has_value(state, op->inputs[i])) {
+        int is_other = THIMBLE_HAS(BIT_ACTIVATIONS) && i > 0;
+        if (!has_value(state, op->inputs[i]) ||
+            (is_other && thimble_tensor_at(state->step.model, op->inputs[i]).bits)) {
             return 0;
         }
     }
@@ -215,7 +219,9 @@ THIMBLE_NOT_INLINED static int check_operator(check_state *state) {
     }
     thimble_find_tensor(context->model, op->inputs[0], &context->x);
     thimble_find_tensor(context->model, op->output, &context->out);
-    return op->type->check(context) && check_schedule(state);
+    int (*check)(thimble_step_context *) =
+        thimble_has_bits(context) ? context->model->registry->bits->check : op->type->check;
+    return check(context) && check_schedule(state);
 }
 
 static uint32_t format_scratch_bytes(thimble_model *model, const thimble_operator *op) {

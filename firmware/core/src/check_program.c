@@ -19,7 +19,7 @@ static void check_tensors(thimble_model *model, thimble_cursor *cursor) {
 }
 
 /* INTEGERS and REQUANT: `count` values of some bytes each, and what their fields allow. */
-static void check_values(thimble_cursor *cursor, const thimble_constant *constant) {
+static void check_values(thimble_cursor *cursor, const thimble_constant *constant, uint32_t features) {
     const uint32_t *f = constant->fields;
     uint32_t count = f[THIMBLE_FIELD_INTEGERS_COUNT], bytes;
     int fits, can_scale = 1;
@@ -31,9 +31,12 @@ static void check_values(thimble_cursor *cursor, const thimble_constant *constan
         fits = bits - 1 < 32;
     } else {
         uint32_t form = f[THIMBLE_FIELD_REQUANT_FORM], base = f[THIMBLE_FIELD_REQUANT_SHIFT_BASE];
-        bytes = form == THIMBLE_REQUANT_FORM_POWER_OF_TWO ? count : (4 + form) * count;
-        fits = form == THIMBLE_REQUANT_FORM_PACKED ? base - SHIFT_MIN <= SHIFT_MAX - 3 - SHIFT_MIN
-                                                   : form <= THIMBLE_REQUANT_FORM_POWER_OF_TWO && base == 0;
+        int is_sign = THIMBLE_HAS(BIT_ACTIVATIONS) && form == THIMBLE_REQUANT_FORM_SIGN && count == 1 &&
+                      (features & THIMBLE_FEATURE_BIT_ACTIVATIONS);
+        bytes = is_sign ? 0 : form == THIMBLE_REQUANT_FORM_POWER_OF_TWO ? count : (4 + form) * count;
+        fits = form == THIMBLE_REQUANT_FORM_PACKED
+                   ? base - SHIFT_MIN <= SHIFT_MAX - 3 - SHIFT_MIN
+                   : (form <= THIMBLE_REQUANT_FORM_POWER_OF_TWO || is_sign) && base == 0;
         can_scale = (THIMBLE_BUILD_REQUANT_FORMS) >> (form & 31) & 1;
     }
     thimble_expect(cursor, fits && f[THIMBLE_FIELD_INTEGERS_DATA_BYTES] == bytes, THIMBLE_ERROR_BAD_CONSTANT);
@@ -48,7 +51,8 @@ static int payload_in_range(const thimble_constant *constant, const uint8_t *pay
         uint32_t used = (count * f[THIMBLE_FIELD_INTEGERS_BITS]) & 7;
         return used == 0 || payload[f[THIMBLE_FIELD_INTEGERS_DATA_BYTES] - 1] >> used == 0;
     }
-    if (constant->kind == THIMBLE_CONSTANT_WEIGHTS || THIMBLE_IS_FORM(PACKED, form)) {
+    if (constant->kind == THIMBLE_CONSTANT_WEIGHTS || THIMBLE_IS_FORM(PACKED, form) ||
+        (THIMBLE_HAS(BIT_ACTIVATIONS) && form == THIMBLE_REQUANT_FORM_SIGN)) {
         return 1;
     }
     int wide = THIMBLE_IS_FORM(WIDE, form);
@@ -88,9 +92,9 @@ static uint32_t check_constant(thimble_model *model, thimble_cursor *cursor, uin
                        THIMBLE_ERROR_UNSUPPORTED_FEATURE);
         in_words = f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_BITS;
     } else {
-        check_values(cursor, &constant);
+        check_values(cursor, &constant, model->features);
         in_words = constant.kind == THIMBLE_CONSTANT_REQUANT &&
-                   f[THIMBLE_FIELD_REQUANT_FORM] != THIMBLE_REQUANT_FORM_POWER_OF_TWO;
+                   f[THIMBLE_FIELD_REQUANT_FORM] < THIMBLE_REQUANT_FORM_POWER_OF_TWO;
     }
     /* Offset and length come first in every kind. */
     uint32_t offset = f[0], length = f[1], start = in_words ? thimble_align4(end) : end;
@@ -133,7 +137,8 @@ static uint32_t check_ports(thimble_model *model, thimble_cursor *cursor, uint32
         if (cursor->error) {
             break;
         }
-        thimble_expect(cursor, !thimble_set_has(&named, port.tensor), THIMBLE_ERROR_BAD_PORT);
+        int is_bits = THIMBLE_HAS(BIT_ACTIVATIONS) && thimble_tensor_at(model, port.tensor).bits;
+        thimble_expect(cursor, !is_bits && !thimble_set_has(&named, port.tensor), THIMBLE_ERROR_BAD_PORT);
         thimble_set_add(&named, port.tensor);
     }
     return count;

@@ -87,14 +87,14 @@ static void run_channels(thimble_columns *columns) {
     }
 }
 
-thimble_column_need thimble_column_need_of(const thimble_constant *weights, const thimble_operator *op) {
+thimble_column_need thimble_column_need_of(const thimble_constant *weights, const thimble_operator *op, int is_aside) {
     thimble_column_need need;
     const int32_t *a = op->attributes;
     need.cols = weights->fields[THIMBLE_FIELD_WEIGHTS_COLS];
     need.depth = need.cols / (uint32_t)(a[THIMBLE_CONV_2D_KERNEL_H] * a[THIMBLE_CONV_2D_KERNEL_W]);
     need.channels = weights->fields[THIMBLE_FIELD_WEIGHTS_ROWS] / (uint32_t)a[THIMBLE_CONV_2D_GROUPS];
     need.is_raw = thimble_is_raw(weights);
-    need.is_added = op->schedule == THIMBLE_SCHEDULE_FUSED_ADD;
+    need.is_aside = is_aside;
     return need;
 }
 
@@ -103,7 +103,7 @@ uint32_t thimble_column_bytes(const thimble_column_need *need, thimble_column_pl
     if (need->depth % 4 != 0) {
         bytes += length;
     }
-    if (need->is_added) {
+    if (need->is_aside) {
         bytes += thimble_align4(plan.positions * plan.channels);
     }
     /* Behind the last row, three weights more are read. */
@@ -155,7 +155,7 @@ static int open_columns(thimble_columns *columns, const thimble_conv *conv, cons
         return 0;
     }
     thimble_column_need need = {stream->cols, (uint32_t)window->depth, (uint32_t)conv->rows_per_group,
-                                thimble_stream_is_raw(stream), op->schedule == THIMBLE_SCHEDULE_FUSED_ADD};
+                                thimble_stream_is_raw(stream), columns->finish != NULL};
     thimble_column_plan plan = best_columns(&need, (uint32_t)(end - scratch));
     if (plan.positions == 0 || (op->schedule == THIMBLE_SCHEDULE_IN_PLACE && plan.channels < need.channels)) {
         return 0;
@@ -176,7 +176,7 @@ static int open_columns(thimble_columns *columns, const thimble_conv *conv, cons
     }
     columns->held = NULL;
     if (!need.is_raw) {
-        columns->held = columns->made + (need.is_added ? thimble_align4(plan.positions * plan.channels) : 0);
+        columns->held = columns->made + (need.is_aside ? thimble_align4(plan.positions * plan.channels) : 0);
     }
     int is_joined = window->kernel_w == 1 || (window->dilation_w == 1 && window->depth == window->pixel);
     columns->joined = is_joined ? window->kernel_w : 1;
@@ -214,11 +214,11 @@ int32_t thimble_columns_run(thimble_conv *conv, const thimble_operator *op, uint
                             thimble_columns_finish *finish, const void *context) {
     thimble_columns own, *columns = &own;
     int32_t rows = (int32_t)conv->rows.stream.rows, error = 1;
+    columns->finish = finish;
+    columns->context = context;
     if (!open_columns(columns, conv, op, scratch, end)) {
         return 0;
     }
-    columns->finish = finish;
-    columns->context = context;
     for (columns->first = 0; columns->first < rows && error >= 0; columns->first += columns->count) {
         int32_t group = columns->first / conv->rows_per_group, left = (group + 1) * conv->rows_per_group - columns->first;
         columns->count = left < columns->most ? left : columns->most;

@@ -91,10 +91,10 @@ typedef struct {
     uint32_t depth;    /* weights of a kernel cell */
     uint32_t channels; /* of a group */
     int is_raw;        /* rows lie in the file as they are */
-    int is_added;      /* blocks are made aside: FUSED_ADD */
+    int is_aside;      /* blocks are made aside, for `finish` */
 } thimble_column_need;
 
-thimble_column_need thimble_column_need_of(const thimble_constant *weights, const thimble_operator *op);
+thimble_column_need thimble_column_need_of(const thimble_constant *weights, const thimble_operator *op, int is_aside);
 
 /* Scratch beside the stream's. */
 uint32_t thimble_column_bytes(const thimble_column_need *need, thimble_column_plan plan);

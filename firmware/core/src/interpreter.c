@@ -1,6 +1,7 @@
 /* The public functions: load a model, describe its ports, run its operators one after the other. */
 #include <string.h>
 
+#include "bits.h"
 #include "loader.h"
 
 static int is_aligned(const void *pointer) {
@@ -100,6 +101,9 @@ int32_t thimble_step(thimble_progress *progress) {
     }
     thimble_find_tensor(model, context.op->inputs[0], &context.x);
     thimble_find_tensor(model, context.op->output, &context.out);
+    if (thimble_has_bits(&context)) {
+        run = model->registry->bits->run;
+    }
     /* Up to the very end: memory_bytes is such that no living tensor reaches so far. */
     thimble_find_scratch(&context);
     int32_t count = context.head ? 2 : 1;

@@ -41,7 +41,10 @@ uint64_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_te
 static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
     thimble_constant weights = thimble_constant_of(model, op, 0);
     int takes = op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D ? 0 : THIMBLE_TAKES_PAIRS;
-    takes |= op->kind == THIMBLE_OPERATOR_FULLY_CONNECTED ? THIMBLE_TAKES_PARTS : 0;
+    if (op->kind == THIMBLE_OPERATOR_FULLY_CONNECTED) {
+        /* One that makes bits runs as a convolution, which takes whole rows. */
+        takes |= THIMBLE_HAS(BIT_ACTIVATIONS) && thimble_tensor_at(model, op->output).bits ? 0 : THIMBLE_TAKES_PARTS;
+    }
     uint64_t bytes = thimble_stream_bytes(model->registry, &weights, takes);
     if (THIMBLE_HAS_LAYOUT(SPARSE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
         thimble_has_pairs(&weights)) {
@@ -53,13 +56,19 @@ static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
     return bytes;
 }
 
+/* Whether what is made goes elsewhere first: to be added, or signs are taken of it. */
+static int is_aside(thimble_model *model, const thimble_operator *op) {
+    return op->schedule == THIMBLE_SCHEDULE_FUSED_ADD ||
+           (THIMBLE_HAS(BIT_ACTIVATIONS) && thimble_tensor_at(model, op->output).bits != 0);
+}
+
 /* What a CONV_2D takes that goes by columns; 0: it goes row by row. */
 static uint32_t column_bytes(thimble_model *model, const thimble_operator *op) {
     thimble_constant weights = thimble_constant_of(model, op, 0);
     if (thimble_has_pairs(&weights) || op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
         return 0;
     }
-    thimble_column_need need = thimble_column_need_of(&weights, op);
+    thimble_column_need need = thimble_column_need_of(&weights, op, is_aside(model, op));
     thimble_column_plan plan = thimble_least_columns(&need);
     if (op->schedule == THIMBLE_SCHEDULE_IN_PLACE && plan.channels < need.channels) {
         return 0;
@@ -70,14 +79,26 @@ static uint32_t column_bytes(thimble_model *model, const thimble_operator *op) {
 /* Whether columns can do with more memory than is planned for. */
 static int takes_more_columns(thimble_model *model, const thimble_operator *op) {
     thimble_constant weights = thimble_constant_of(model, op, 0);
-    thimble_column_need need = thimble_column_need_of(&weights, op);
+    thimble_column_need need = thimble_column_need_of(&weights, op, is_aside(model, op));
     return op->schedule != THIMBLE_SCHEDULE_FUSED_DEPTHWISE && !thimble_has_pairs(&weights) &&
            !(need.is_raw && thimble_least_columns(&need).positions == THIMBLE_MOST_POSITIONS);
+}
+
+/* A window of bits, unless it is one cell, which is read in place. */
+static uint32_t gathered_bytes(thimble_model *model, const thimble_operator *op) {
+    const int32_t *a = op->attributes;
+    if (op->kind != THIMBLE_OPERATOR_CONV_2D || a[THIMBLE_CONV_2D_KERNEL_H] * a[THIMBLE_CONV_2D_KERNEL_W] == 1) {
+        return 0;
+    }
+    return thimble_constant_of(model, op, 0).fields[THIMBLE_FIELD_WEIGHTS_COLS] / 8;
 }
 
 uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op, const thimble_operator *tail) {
     if (!thimble_is_weighted(op->kind)) {
         return 0;
+    }
+    if (THIMBLE_HAS(BIT_ACTIVATIONS) && thimble_tensor_at(model, op->inputs[0]).bits) {
+        return gathered_bytes(model, op);
     }
     uint64_t bytes = stream_bytes(model, op);
     int is_conv = THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D;
@@ -88,7 +109,7 @@ uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op,
         bytes += stream_bytes(model, tail);
         thimble_tensor out = thimble_tensor_at(model, tail->output);
         bytes += thimble_padded_plane_bytes(tail, &out);
-    } else if (THIMBLE_HAS(FUSED_ADD) && op->schedule == THIMBLE_SCHEDULE_FUSED_ADD) {
+    } else if ((THIMBLE_HAS(FUSED_ADD) || THIMBLE_HAS(BIT_ACTIVATIONS)) && is_aside(model, op)) {
         thimble_tensor out = thimble_tensor_at(model, op->output);
         bytes += aligned((uint64_t)out.shape[1] * (uint32_t)out.shape[2]);
     } else if (THIMBLE_HAS_OPERATOR(DEPTHWISE_CONV_2D) && op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) {

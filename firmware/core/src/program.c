@@ -20,7 +20,9 @@ thimble_constant thimble_read_constant(thimble_cursor *cursor) {
 void thimble_read_tensor(thimble_cursor *cursor, thimble_tensor *tensor) {
     uint32_t dtype = thimble_read_below(cursor, THIMBLE_DTYPE_FLOAT32 + 1, THIMBLE_ERROR_BAD_TENSOR);
     /* The features of the other types are not this reader's, so no header may have declared them. */
-    thimble_expect(cursor, dtype == THIMBLE_DTYPE_INT8,
+    int is_bit = THIMBLE_HAS(BIT_ACTIVATIONS) && dtype == THIMBLE_DTYPE_BIT &&
+                 (cursor->model->features & THIMBLE_FEATURE_BIT_ACTIVATIONS) != 0;
+    thimble_expect(cursor, dtype == THIMBLE_DTYPE_INT8 || is_bit,
                    dtype == THIMBLE_DTYPE_INT32 ? THIMBLE_ERROR_BAD_TENSOR : THIMBLE_ERROR_UNSUPPORTED_FEATURE);
     uint32_t flags = thimble_read_below(cursor, THIMBLE_TENSOR_FLAG_PERSISTENT + 1, THIMBLE_ERROR_RESERVED_BITS);
     int has_state = THIMBLE_HAS(PERSISTENT_TENSORS) && (cursor->model->features & THIMBLE_FEATURE_PERSISTENT_TENSORS);
@@ -42,8 +44,18 @@ void thimble_read_tensor(thimble_cursor *cursor, thimble_tensor *tensor) {
         tensor->shape[place] *= (int32_t)dimension;
         place += rank <= 4;
     }
-    tensor->bytes = bytes;
     tensor->offset = thimble_read_u(cursor);
+    tensor->bits = 0;
+    if (is_bit) {
+        uint32_t channels = (uint32_t)tensor->shape[3], position_bytes = (channels + 31) / 32 * 4;
+        uint32_t positions = bytes / channels;
+        thimble_expect(cursor, positions <= THIMBLE_MAX_TENSOR_BYTES / position_bytes, THIMBLE_ERROR_LIMIT_EXCEEDED);
+        thimble_expect(cursor, (tensor->offset & 3) == 0 && tensor->flags == 0, THIMBLE_ERROR_BAD_TENSOR);
+        tensor->bits = (int32_t)channels;
+        tensor->shape[3] = (int32_t)position_bytes;
+        bytes = positions * position_bytes;
+    }
+    tensor->bytes = bytes;
 }
 
 static void read_attributes(thimble_cursor *cursor, thimble_operator *op) {

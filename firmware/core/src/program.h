@@ -13,7 +13,8 @@ typedef struct {
     uint32_t offset; /* in the arena */
     uint32_t bytes;
     uint32_t flags;
-    int32_t shape[4]; /* N, H, W, C */
+    int32_t bits;     /* channels of a tensor of bits, else 0 */
+    int32_t shape[4]; /* N, H, W, C; of a tensor of bits, the bytes of a position are in the place of C */
 } thimble_tensor;
 
 /* `fields` by enum thimble_weights_field and so on. */

@@ -13,11 +13,12 @@ const thimble_registry thimble_registry_all = {
     THIMBLE_FEATURE_FIXED | THIMBLE_FEATURE_HUFFMAN | THIMBLE_FEATURE_CLASS | THIMBLE_FEATURE_RANGE |
         THIMBLE_FEATURE_SPARSE | THIMBLE_FEATURE_BITMAP | THIMBLE_FEATURE_BITS | THIMBLE_FEATURE_IN_PLACE |
         THIMBLE_FEATURE_BANDS | THIMBLE_FEATURE_FUSED_DEPTHWISE | THIMBLE_FEATURE_FUSED_ADD |
-        THIMBLE_FEATURE_PERSISTENT_TENSORS,
+        THIMBLE_FEATURE_BIT_ACTIVATIONS | THIMBLE_FEATURE_PERSISTENT_TENSORS,
     (2u << THIMBLE_OPERATOR_MINIMUM) - 2,
     operators,
     {&thimble_coder_fixed, &thimble_coder_huffman, &thimble_coder_class, &thimble_coder_range},
     thimble_run_fused_depthwise,
     thimble_run_fused_add,
+    &thimble_bits,
     thimble_sha256_matches,
 };

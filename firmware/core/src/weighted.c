@@ -4,7 +4,9 @@
 #include "weighted.h"
 
 /* Out of line, so that its constants have left the stack before the stream is opened. */
-THIMBLE_NOT_INLINED static void open_stage(thimble_rows *rows, thimble_model *model, const thimble_operator *op) {
+THIMBLE_NOT_INLINED void thimble_rows_open_stages(thimble_rows *rows, thimble_model *model,
+                                                   const thimble_operator *op) {
+    static const uint8_t no_shift = 0;
     const int32_t *a = op->attributes;
     thimble_constant constant = thimble_constant_of(model, op, 1);
     rows->scales = thimble_payload(model, &constant);
@@ -22,12 +24,19 @@ THIMBLE_NOT_INLINED static void open_stage(thimble_rows *rows, thimble_model *mo
     rows->stage.zero_point = a[THIMBLE_CONV_2D_OUTPUT_ZERO_POINT];
     rows->stage.low = a[THIMBLE_CONV_2D_CLAMP_MIN] - rows->stage.zero_point;
     rows->stage.high = a[THIMBLE_CONV_2D_CLAMP_MAX] - rows->stage.zero_point;
+    if (THIMBLE_HAS(BIT_ACTIVATIONS) && rows->form == THIMBLE_REQUANT_FORM_SIGN) {
+        /* -1 or 0. */
+        rows->form = THIMBLE_REQUANT_FORM_POWER_OF_TWO;
+        rows->scales = &no_shift;
+        rows->stage.low = -1;
+        rows->stage.high = 0;
+    }
     rows->stage.power_of_two = rows->form == THIMBLE_REQUANT_FORM_POWER_OF_TWO;
 }
 
 int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int takes,
                           uint8_t **scratch) {
-    open_stage(rows, model, op);
+    thimble_rows_open_stages(rows, model, op);
     thimble_constant weights = thimble_constant_of(model, op, 0);
     uint8_t *own = *scratch;
     *scratch += thimble_stream_bytes(model->registry, &weights, takes);

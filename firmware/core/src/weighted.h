@@ -43,6 +43,9 @@ static inline void thimble_read_stage(const thimble_rows *rows, uint32_t channel
 /* The same out of line. */
 void thimble_find_stage(const thimble_rows *rows, uint32_t channel, thimble_output_stage *stage);
 
+/* Only what thimble_rows_next_stage needs. */
+void thimble_rows_open_stages(thimble_rows *rows, thimble_model *model, const thimble_operator *op);
+
 /* The bias and output stage of the next row. */
 void thimble_rows_next_stage(thimble_rows *rows);
 
