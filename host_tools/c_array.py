@@ -255,6 +255,7 @@ def _registry(prefix: str, parsed: ParsedFile, sha256: bool) -> str:
         f"thimble_run_{name.lower()}" if name in _feature_names(parsed) else "NULL"
         for name in ("FUSED_DEPTHWISE", "FUSED_ADD")
     ]
+    bits = "&thimble_bits" if "BIT_ACTIVATIONS" in _feature_names(parsed) else "NULL"
     check = (
         "thimble_sha256_matches,"
         if sha256
@@ -278,6 +279,7 @@ const thimble_registry {prefix}_registry = {{
     .coders = {{{", ".join(coders)}}},
     .fused_depthwise = {fused[0]},
     .fused_add = {fused[1]},
+    .bits = {bits},
     .sha256_matches = {check}
 }};
 """
@@ -287,6 +289,8 @@ const thimble_registry {prefix}_registry = {{
 def _build(prefix: str, parsed: ParsedFile) -> str:
     weights = _weights(parsed)
     forms = {c.fields["form"] for c in parsed.constants if c.kind is ConstantKind.REQUANT}
+    if RequantForm.SIGN in forms:
+        forms.add(RequantForm.POWER_OF_TWO)  # signs are taken of sums that are not scaled
     layouts = [layout.name for layout in Layout if any(fields["layout"] == layout for fields in weights)]
     maps = [kind.name for kind in ValueMap if any(fields["value_map"] == kind for fields in weights)]
     continued = " | \\\n     "

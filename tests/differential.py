@@ -15,7 +15,7 @@ import numpy as np
 from model_packager import container, reference
 from model_packager.encoders import encode
 from model_packager.errors import PackError
-from model_packager.format_table import OperatorKind, ScheduleKind
+from model_packager.format_table import DType, OperatorKind, ScheduleKind
 from model_packager.model import Model
 from model_packager.passes.lifetimes import FUSED
 from model_packager.passes.plan_memory import PlanOptions, plan_memory, verify_plan
@@ -55,6 +55,9 @@ def plan_at_random(model: Model, seed: int) -> None:
     before = ScheduleKind.WHOLE
     for operator in model.operators:
         in_bands = operator.kind in (OperatorKind.CONV_2D, OperatorKind.DEPTHWISE_CONV_2D)
+        in_bands &= all(
+            model.tensors[t].dtype is not DType.BIT for t in (operator.inputs[0], operator.outputs[0])
+        )
         alone = operator.schedule is ScheduleKind.WHOLE and before not in FUSED
         if in_bands and alone and random.random() < 0.4:
             operator.schedule = ScheduleKind.BANDS
@@ -87,6 +90,7 @@ def make_network(seed: int) -> Network | None:
     runs = tuple(b"".join(array[run].tobytes() for array in inputs) for run in range(RUNS))
     expected = b"".join(array[run].tobytes() for run in range(RUNS) for array in outputs)
     covers = {operator.kind.name for operator in model.operators}
+    covers |= {tensor.dtype.name for tensor in model.tensors}
     covers |= {operator.schedule.name for operator in model.operators}
     covers |= {stream.descriptor.encoding.name for stream in streams.values()}
     return Network(Case(f"seed {seed}", data, runs), expected, frozenset(covers))

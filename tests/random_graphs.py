@@ -13,7 +13,7 @@ import numpy as np
 
 from model_packager import numerics
 from model_packager.encoders import candidates
-from model_packager.format_table import Limit, OperatorKind
+from model_packager.format_table import DType, Limit, OperatorKind
 from model_packager.model import Model, Requant, Weights
 from tests.random_networks import NetworkBuilder, Shape
 
@@ -39,6 +39,10 @@ class GraphBuilder(NetworkBuilder):
 
     def chance(self, probability: float) -> bool:
         return bool(self.random.random() < probability)
+
+    def plain(self) -> list[int]:
+        """All tensors but those of bits."""
+        return [index for index, each in enumerate(self.model.tensors) if each.dtype is not DType.BIT]
 
     def shape4(self, tensor: int) -> tuple[int, int, int, int]:
         return self.model.tensors[tensor].shape4
@@ -184,6 +188,77 @@ class GraphBuilder(NetworkBuilder):
         tensor = self.append(OperatorKind.FULLY_CONNECTED, [source], shape)
         return None if tensor is None else self.weigh(tensor, rows, cols)
 
+    # -- bits
+
+    def binary(self, source: int) -> int | None:
+        """From int8 to bits, through a few operators on bits, and back."""
+        tensor = self.grouped_conv(source) if self.chance(0.7) else self.dense(source)
+        if tensor is None or not self.is_one_row(tensor):
+            return tensor
+        self.by_sign(tensor)
+        for _ in range(self.below(4)):
+            step = (self.bit_window, self.bit_max_pool, self.bit_pad, self.bit_reshape)[self.below(4)]
+            tensor = step(tensor)
+        if self.chance(0.5):
+            return self.bit_window(tensor, to_bits=False)
+        return self.bit_fully_connected(tensor, 1 + self.below(9))
+
+    def is_one_row(self, tensor: int) -> bool:
+        """Bits of a fully connected layer are one position."""
+        is_dense = self.model.operators[-1].kind is OperatorKind.FULLY_CONNECTED
+        return not is_dense or self.shape4(tensor)[:3] == (1, 1, 1)
+
+    def bits(self, kind: OperatorKind, source: int, shape: Shape, **attributes: int) -> int:
+        tensor = self._append(kind, [source], shape, **attributes)
+        made = self.model.tensors[tensor]
+        made.dtype, made.scale, made.zero_point = DType.BIT, 1.0, 0
+        return tensor
+
+    def bit_window(self, source: int, to_bits: bool = True) -> int:
+        """A convolution of any shape that fits, pointwise otherwise."""
+        found = self.window(source, pool=False)
+        (height, width), attributes = found if found is not None else (self.shape4(source)[1:3], {})
+        if (
+            any(attributes.get(f"dilation_{axis}", 1) > 1 for axis in "hw")
+            or height * width > MOST_ELEMENTS // 8
+        ):
+            (height, width), attributes = self.shape4(source)[1:3], {}
+        rows = 1 + self.below(40 if to_bits else 6)
+        tensor = self._append(OperatorKind.CONV_2D, [source], (1, height, width, rows), **attributes)
+        cells = attributes.get("kernel_h", 1) * attributes.get("kernel_w", 1)
+        self.weigh_bits(tensor, rows, cells, self.shape4(source)[3])
+        operator = self.model.operators[-1]
+        if self.chance(0.3):
+            operator.bias = None
+        if to_bits:
+            return self.by_sign(tensor)
+        operator.attributes |= self.clamp()
+        return tensor
+
+    def bit_max_pool(self, source: int) -> int:
+        found = self.window(source, pool=True)
+        if found is None:
+            return source
+        return self.bits(OperatorKind.MAX_POOL_2D, source, (1, *found[0], self.shape4(source)[3]), **found[1])
+
+    def bit_pad(self, source: int) -> int:
+        height, width, depth = self.shape4(source)[1:]
+        widths = [self.below(2) for _ in range(4)]
+        shape = (1, height + widths[0] + widths[1], width + widths[2] + widths[3], depth)
+        return self.bits(
+            OperatorKind.PAD, source, shape,
+            before_1=widths[0], after_1=widths[1], before_2=widths[2], after_2=widths[3],
+        )  # fmt: skip
+
+    def bit_reshape(self, source: int) -> int:
+        _, height, width, depth = self.shape4(source)
+        flat = depth % 32 == 0 and self.chance(0.5)
+        return self.bits(
+            OperatorKind.RESHAPE,
+            source,
+            (1, height * width * depth) if flat else (1, 1, height * width, depth),
+        )
+
     # -- operators without weights
 
     def combine(self, pair: list[int], kind: OperatorKind) -> int | None:
@@ -215,7 +290,7 @@ class GraphBuilder(NetworkBuilder):
             pairs = zip(self.shape4(source), self.shape4(other), strict=True)
             return all(a == b or 1 in (a, b) for a, b in pairs)
 
-        others = [tensor for tensor in range(len(self.model.tensors)) if fits(tensor)]
+        others = [tensor for tensor in self.plain() if fits(tensor)]
         broadcast = [tensor for tensor in others if self.shape4(tensor) != self.shape4(source)]
         chosen = broadcast if broadcast and self.chance(0.6) else others
         pair = [source, chosen[self.below(len(chosen))]]
@@ -265,7 +340,7 @@ class GraphBuilder(NetworkBuilder):
         def rest(tensor: int) -> list[int]:
             return [size for index, size in enumerate(self.shape4(tensor)) if index != axis]
 
-        fitting = [tensor for tensor in range(len(self.model.tensors)) if rest(tensor) == rest(source)]
+        fitting = [tensor for tensor in self.plain() if rest(tensor) == rest(source)]
         sources = [source, *(fitting[self.below(len(fitting))] for _ in range(self.below(3)))]
         shape = list(self.shape4(source))
         shape[axis] = sum(self.shape4(tensor)[axis] for tensor in sources)
@@ -320,6 +395,7 @@ STEPS: dict[Step, int] = {
     GraphBuilder.separable: 2,
     GraphBuilder.residual: 2,
     GraphBuilder.dense: 1,
+    GraphBuilder.binary: 2,
     GraphBuilder.element_wise: 4,
     GraphBuilder.any_pool: 2,
     GraphBuilder.mean: 1,
@@ -342,14 +418,15 @@ def random_graph(seed: int) -> Model:
         builder.input((1, *(1 + builder.below(7) for _ in range(3))))
     for _ in range(1 + builder.below(10)):
         step = steps[int(builder.random.choice(len(steps), p=weights / weights.sum()))]
-        last = len(builder.model.tensors) - 1
-        step(builder, last if builder.chance(0.7) else builder.below(last + 1))
+        plain = builder.plain()
+        step(builder, plain[-1] if builder.chance(0.7) else plain[builder.below(len(plain))])
     model = builder.model
     if not model.operators:
         builder.table(0)
     given = {port.tensor for port in model.inputs}
     read = {tensor for operator in model.operators for tensor in operator.inputs}
     made = [operator.outputs[0] for operator in model.operators]
+    made = [tensor for tensor in made if model.tensors[tensor].dtype is not DType.BIT]
     for tensor in dict.fromkeys([made[-1], *(t for t in made if t not in read or builder.chance(0.1))]):
         if tensor not in given and len(model.outputs) < Limit.MODEL_OUTPUTS:
             builder.output(tensor)

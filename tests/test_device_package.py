@@ -37,7 +37,7 @@ def test_built_server_deploys_runs_and_refuses_by_name(
 
 
 def test_built_package_keeps_its_public_names(micropython: Path, mpy_cross: Path, tmp_path: Path) -> None:
-    build_device_package("x64", tmp_path / "thimble", Feature.BIT_ACTIVATIONS)
+    build_device_package("x64", tmp_path / "thimble", features=Feature.BIT_ACTIVATIONS)
     model = tmp_path / "model.thimble"
     model.write_bytes(packed_model())
     program = (
@@ -67,7 +67,7 @@ def test_built_package_without_bits_refuses_their_models_by_name(
     answers = []
     for features in (0, Feature.BIT_ACTIVATIONS):
         folder = tmp_path / str(int(features))
-        build_device_package("x64", folder / "thimble", features)
+        build_device_package("x64", folder / "thimble", features=features)
         done = subprocess.run(
             [micropython, "-c", program], cwd=folder, capture_output=True, text=True, timeout=30
         )

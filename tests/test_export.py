@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.binary_counts import network
 from benchmarks.core_build import CORE, CPUS
 from benchmarks.lenet300 import packed_lenet300
 from host_tools import cli
@@ -27,7 +28,7 @@ from tests.tiny_models import TINY_MODELS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DIGITS = REPOSITORY / "examples" / "digits" / "digits_int8.thimble"
-MODELS = ["digits", "kws", "ic", "lenet300"]
+MODELS = ["digits", "bits", "kws", "ic", "lenet300"]
 FILES = {"kws": "kws_ref_model_int8", "ic": "ic_pretrainedResnet_int8"}
 RUNS = 2
 # Behind the usage comment of the header: runs what standard input holds, in pieces of INPUT_BYTES.
@@ -58,6 +59,8 @@ def model_of(request: pytest.FixtureRequest) -> Callable[[str], bytes]:
     def get(name: str) -> bytes:
         if name == "digits":
             return DIGITS.read_bytes()
+        if name == "bits":
+            return pack(network(binary=True)).data
         data = request.getfixturevalue("data_dir")
         if name == "lenet300":
             return packed_lenet300(data, "size").data
@@ -169,6 +172,7 @@ def test_export_linked_for_a_core_holds_only_what_the_model_needs(
     layouts = {"digits": {"next_dense_row"}, "kws": set(), "lenet300": {"next_sparse_row"}}
     if name in layouts:
         assert {symbol.removeprefix("thimble_") for symbol in found} & rows == layouts[name]
+    assert ("thimble_bits" in found) == (name == "bits")
     assert "thimble_sha256_matches" not in found and "thimble_registry_all" not in found
 
 
