@@ -15,7 +15,8 @@ import numpy as np
 
 from model_packager import container
 from model_packager.container_write import assemble, write
-from model_packager.encoders import Encoding, Stream
+from model_packager.encoders import Encoding, Stream, encode
+from model_packager.encoders.bit_planes import BINARY
 from model_packager.errors import FormatError
 from model_packager.format_table import (
     HEADER,
@@ -34,7 +35,7 @@ from model_packager.format_table import (
     TensorFlag,
     ValueMap,
 )
-from model_packager.model import SIGN, Model, Operator, Requant, Tensor
+from model_packager.model import SIGN, Model, Operator, Requant, Tensor, Weights
 from tests.file_vectors import FOLDER
 from tests.program_tokens import s, tokens, u
 from tests.tiny_models import ENCODING_MODELS, TINY_MODELS, header_numbers
@@ -467,6 +468,18 @@ def _inner_output(model: Model) -> None:
     )
 
 
+def _second_of_bits(model: Model) -> None:
+    """A convolution makes bits of the first input, which are then joined to others as if they were int8."""
+    first = model.tensors[model.inputs[0].tensor]
+    shape, channels = first.shape4, 4 * model.tensors[model.inputs[1].tensor].shape4[3]
+    end = max(tensor.arena_offset + tensor.size_bytes for tensor in model.tensors)
+    model.tensors.append(Tensor("bits", (*shape[:3], channels), DType.BIT, arena_offset=-(-end // 4) * 4))
+    rows = np.ones((channels, shape[3]), np.int8)
+    made = Operator(OperatorKind.CONV_2D, [0], [len(model.tensors) - 1], weights=Weights(rows), requant=SIGN)
+    model.operators.insert(0, made)
+    model.operators[1].inputs[1] = len(model.tensors) - 1
+
+
 def _bit_columns(cols: int) -> Change:
     def change(model: Model) -> None:
         weights = model.operators[1].weights
@@ -624,6 +637,15 @@ def _bit_tensors() -> Iterator[HostileFile]:
     }  # fmt: skip
     for name, (edits, header, error) in cases.items():
         yield HostileFile(f"bit_{name}", base, reprogram(base, edits, header), "all", error)
+    for base in ("bit_fully_connected", "bit_conv_2d"):
+        model = TINY_MODELS[base]()
+        model.golden = container.parse(_base(base)).golden
+        operator = model.operators[1]
+        assert operator.weights is not None
+        stream = encode(operator.weights.values, BINARY)
+        for what, payload in (("less", stream.payload[:-4]), ("more", stream.payload + bytes(4))):
+            target = write(model, "size", {1: replace(stream, payload=payload)}, None, False)
+            yield HostileFile(f"{base}_words_{what}", base, target, "all", "bad_stream")
 
 
 def _encode_all(encoding: Encoding) -> Change:
@@ -800,6 +822,7 @@ _CROSS_CASES: dict[str, tuple[str, tuple[Change, ...]]] = {
     "bit_reshape_from_int8": ("reshape", (_dtype(1, DType.BIT), _inner_output)),
     "bit_maximum": ("bit_moves", (_bit_maximum,)),
     "bit_softmax": ("bit_moves", (_kind(OperatorKind.SOFTMAX, 4),)),
+    "bit_concatenation_second": ("concatenation", (_second_of_bits,)),
 }
 
 
