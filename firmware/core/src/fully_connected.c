@@ -1,6 +1,7 @@
 /* FULLY_CONNECTED: every weight is used once. */
 #include "fast.h"
 
+#include "build.h"
 #include "check.h"
 #include "dot.h"
 #include "weighted.h"
@@ -19,12 +20,9 @@ static uint32_t sparse_row(const thimble_stream *stream, const int8_t *x, uint32
     return acc;
 }
 
-/* One function for all rows: it is large, and there is one call of it for each of them. */
-#if defined(__GNUC__)
-__attribute__((noinline))
-#endif
-static int8_t requantise(const thimble_output_stage *stage, uint32_t sum) {
-    return thimble_is_usual(stage) ? thimble_requantise_usual(stage, sum) : thimble_requantise(stage, sum);
+/* It is large, and once is enough. */
+THIMBLE_NOT_INLINED static int8_t requantise(const thimble_output_stage *stage, uint32_t sum) {
+    return thimble_requantise(stage, sum);
 }
 
 /* Rows that lie in the file as they are: a block of them shares each activation that is loaded. Returns how many were
@@ -40,7 +38,8 @@ static int32_t run_raw_blocks(thimble_rows *rows, const int8_t *x, int32_t x_off
             if (rows->scale_count > 1) {
                 thimble_read_stage(rows, (uint32_t)row, &stage);
             }
-            out[row] = requantise(&stage, sums[i] + thimble_bias_at(rows, (uint32_t)row));
+            uint32_t sum = sums[i] + thimble_bias_at(rows, (uint32_t)row);
+            out[row] = thimble_is_usual(&stage) ? thimble_requantise_usual(&stage, sum) : requantise(&stage, sum);
         }
     }
     rows->channel = (uint32_t)row;
