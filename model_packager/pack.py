@@ -24,12 +24,14 @@ from model_packager.encoders import (
     Stream,
     choose,
     choose_matching,
+    cost,
+    decode_cost,
     encode,
 )
 from model_packager.encoders.bit_planes import BINARY
 from model_packager.encoders.choose import raw
 from model_packager.errors import ImportRefused, PackError, UsageError
-from model_packager.format_table import OPERATOR_ATTRIBUTES, ScheduleKind
+from model_packager.format_table import OPERATOR_ATTRIBUTES, OperatorKind, ScheduleKind
 from model_packager.golden import DEFAULT_SEED, golden_inputs, output_crc32
 from model_packager.model import Array, Model, Operator, Weights
 from model_packager.passes.eliminate_dead_channels import eliminate_dead_channels
@@ -55,6 +57,13 @@ RAM_BYTES_PER_FILE_BYTE = 8
 # What decoding a tensor once more must save of its raw bytes. Chosen on the keyword network, whose 64 x 64
 # pointwise layers the range coder makes 3 % smaller and, in 13 bands, several times slower.
 REWIND_SHARE = 1 / 100
+
+# What decoding may add to the instructions of all convolutions, under the objective `size`. Raw weights are
+# multiplied several rows at a time where decoded ones come row by row, so that each coded convolution takes
+# about twice as long.
+SLOWDOWN = 1 / 2
+# But an encoding that saves this share of the raw bytes is worth its time.
+WORTHY_SHARE = 1 / 8
 
 Signer = Callable[[bytes], bytes]
 
@@ -312,7 +321,10 @@ def _smallest_file(model: Model, objective: str, signer: Signer | None) -> tuple
     streams = _streams(model, encode_one)
     data = _dump(model, options, streams, signer)
     free = {index: raw_streams[index] for index, encoding in asked.items() if encoding is None}
-    for replace in (_with_fewer_rewinds, _with_less_scratch):
+    replaces = [_with_fewer_rewinds, _with_less_scratch]
+    if objective == "size":
+        replaces.insert(1, _with_fewer_instructions)
+    for replace in replaces:
         lighter = replace(model, streams, free)
         if lighter != streams:
             streams = lighter
@@ -338,6 +350,41 @@ def _with_fewer_rewinds(
         saved = plain.stored_bytes - streams[index].stored_bytes
         if saved < REWIND_SHARE * rewinds * plain.stored_bytes:
             chosen[index] = plain
+    return chosen
+
+
+def _with_fewer_instructions(
+    model: Model, streams: dict[int, Stream], replacements: dict[int, Stream]
+) -> dict[int, Stream]:
+    """The streams, some of convolutions replaced by raw ones, those first that save the fewest bytes for an
+    instruction, until all convolutions take no more than SLOWDOWN above raw weights; what saves WORTHY_SHARE
+    stays. Fully connected layers do not count: a decoder takes most of their time, and its limit is one for
+    each weight."""
+    chosen, budget = dict(streams), 0.0
+    extra: dict[int, float] = {}
+    for index, plain in replacements.items():
+        operator, stream = model.operators[index], streams[index]
+        if operator.kind is OperatorKind.FULLY_CONNECTED:
+            continue
+        uses = model.mac_count(operator) / _weights(operator).values.size
+        plain_cost = cost(plain.descriptor, uses)
+        budget += SLOWDOWN * plain_cost
+        # Depthwise kernels take a row as it comes.
+        is_depthwise = operator.kind is OperatorKind.DEPTHWISE_CONV_2D
+        descriptor = stream.descriptor
+        extra[index] = decode_cost(descriptor) if is_depthwise else cost(descriptor, uses) - plain_cost
+
+    def worth(index: int) -> float:
+        return (replacements[index].stored_bytes - streams[index].stored_bytes) / extra[index]
+
+    def is_worthy(index: int) -> bool:
+        plain_bytes = replacements[index].stored_bytes
+        return plain_bytes - streams[index].stored_bytes >= WORTHY_SHARE * plain_bytes
+
+    for index in sorted((i for i in extra if extra[i] > 0 and not is_worthy(i)), key=worth):
+        if sum(extra.values()) <= budget:
+            break
+        chosen[index], extra[index] = replacements[index], 0.0
     return chosen
 
 

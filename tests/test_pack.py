@@ -87,12 +87,34 @@ def test_pack_scratch_of_the_peak_is_traded_for_few_bytes(monkeypatch: pytest.Mo
                 operator.weights.values = builder.random.normal(0, 35, shape).clip(-127, 127).astype(np.int8)
         return builder.model
 
+    monkeypatch.setattr(pack_module, "SLOWDOWN", 1e9)
     traded = pack(network()).report
     monkeypatch.setattr(pack_module, "RAM_BYTES_PER_FILE_BYTE", 10**9)
     untraded = pack(network()).report
     saved, growth = untraded.ram_peak_bytes - traded.ram_peak_bytes, traded.file_bytes - untraded.file_bytes
     assert saved > 0
     assert 0 < growth <= saved / 8 + 4  # and up to 3 bytes of padding
+
+
+def test_pack_size_decodes_convolutions_only_within_the_slowdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def coded_count(slowdown: float) -> int:
+        monkeypatch.setattr(pack_module, "SLOWDOWN", slowdown)
+        builder = NetworkBuilder(15)
+        tensor = builder.input((1, 12, 12, 8))
+        for channels in (16, 16, 16, 16):
+            tensor = builder.conv(tensor, channels, 3)
+        builder.output(builder.fully_connected(builder.global_pool(tensor), 40))
+        for operator in builder.model.operators:
+            if operator.weights is not None:
+                shape = operator.weights.values.shape
+                operator.weights.values = builder.random.normal(0, 42, shape).clip(-127, 127).astype(np.int8)
+        operators = pack(builder.model).model.operators
+        encodings = [each.weights.encoding.encoding.name for each in operators if each.weights is not None]
+        assert encodings[-1] != "dense-fixed-identity"  # fully connected: has a limit of its own
+        return sum(name != "dense-fixed-identity" for name in encodings[:-1])
+
+    counts = [coded_count(slowdown) for slowdown in (0, 0.5, 1e9)]
+    assert counts[0] == 0 < counts[1] < counts[2] == 4
 
 
 @pytest.mark.parametrize(("spread", "is_raw"), [(45.0, True), (1.5, False)])

@@ -1,6 +1,6 @@
 """Encoders: int8 weight matrices to compact streams and back."""
 
-from model_packager.encoders.choose import Objective, candidates, choose, choose_matching, cost
+from model_packager.encoders.choose import Objective, candidates, choose, choose_matching, cost, decode_cost
 from model_packager.encoders.descriptor import (
     Encoding,
     EncodingPattern,
@@ -23,6 +23,7 @@ __all__ = [
     "choose_matching",
     "cost",
     "decode",
+    "decode_cost",
     "encode",
     "stream_scratch_bytes",
 ]

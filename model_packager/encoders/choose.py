@@ -32,7 +32,7 @@ Objective = Literal["size", "speed"]
 Fits = Callable[[StreamDescriptor], bool]
 
 RAW_MULTIPLY_COST = 1.2
-MULTIPLY_COST = 2.0
+MULTIPLY_COST = 2.2
 BITMAP_FLAG_COST = 10.0
 BITS_COST = 5.0
 ADAPTIVE_BIT_COST = 30.0
