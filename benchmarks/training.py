@@ -91,8 +91,9 @@ def load_result(run: Run) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def record(run: Run, figures: dict[str, Any]) -> None:
-    """Write what `thimble train --json` printed, with what is needed to repeat it."""
+def record(run: Run, figures: dict[str, Any], note: str | None = None) -> None:
+    """Write what `thimble train --json` printed, with what is needed to repeat it; `note` says what a reader
+    must know of how the run went."""
     from model_packager.training.recipe import load_training_recipe
 
     recipe = run.folder / "recipes" / f"{run.recipe}.yaml"
@@ -105,6 +106,7 @@ def record(run: Run, figures: dict[str, Any]) -> None:
         "seed": load_training_recipe(recipe).seed,
         "commit": commit.stdout.strip(),
         **kept,
+        **({"note": note} if note else {}),
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{run.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -180,12 +182,13 @@ def main() -> int:
     parser.add_argument(
         "--record", nargs=2, metavar=("NAME", "FIGURES"), help="what `thimble train --json` gave"
     )
+    parser.add_argument("--note", help="with --record: what a reader must know of how the run went")
     parser.add_argument("--quick", action="store_true", help="the recorded accuracies, without evaluating")
     arguments = parser.parse_args()
     if arguments.record:
         name, figures = arguments.record
         run = next(run for run in RUNS if run.name == name)
-        record(run, json.loads(Path(figures).read_text(encoding="utf-8")))
+        record(run, json.loads(Path(figures).read_text(encoding="utf-8")), arguments.note)
     if arguments.run:
         train(next(run for run in RUNS if run.name == arguments.run))
     table, bars = compression_table(arguments.quick)

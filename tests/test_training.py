@@ -111,6 +111,27 @@ def test_compress_packed_file_computes_what_the_training_graph_does(network, loa
     assert head.bias is None or np.abs(head.bias).max() <= 32
 
 
+def test_compress_average_pool_rounds_as_on_the_device(loaders) -> None:
+    """The packer makes it a depthwise convolution, whose requantisation rounds twice too."""
+    torch.manual_seed(4)
+    module = nn.Sequential(
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU(),
+        nn.AvgPool2d(3),
+        nn.Conv2d(6, 8, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32, 4),
+    )
+    recipe = parse_training_recipe("training: {epochs: 2, batch_size: 50}\nactivations: {start: 0.5}")
+    result = compress(module, recipe, *loaders)
+    images, _ = stripes(500, 6)
+    port, batch = result.model.outputs[0], images.numpy().transpose(0, 2, 3, 1)
+    steps = reference.run(result.model, [quantised_batch(batch, result.model, result.model.inputs[0])])[0]
+    own_steps = np.round(result.predict(images).numpy() / port.scale) + port.zero_point
+    assert (steps.reshape(500, -1) == own_steps).mean() > 0.995
+
+
 def test_compress_leaves_the_given_module_alone(network, loaders) -> None:
     before = copy.deepcopy(network.state_dict())
     compress(network, parse_training_recipe(RECIPE.replace("epochs: 4", "epochs: 1")), *loaders)

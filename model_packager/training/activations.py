@@ -131,6 +131,15 @@ def round_as_device(graph_module: fx.GraphModule, scales: Mapping[str, Tensor]) 
             continue
         factor: Tensor | float = 1.0
         behind = node.all_input_nodes[0]
+        pool = _module(behind, modules)
+        if isinstance(pool, nn.AvgPool2d):
+            # The packer makes it a depthwise convolution with int8 weights of 1 / cells.
+            source = input_quantiser_of(graph_module, str(behind.target))
+            window = pool.kernel_size
+            cells = window[0] * window[1] if isinstance(window, tuple) else window**2
+            if source is not None:
+                quantiser.shifts = _shifts(source, torch.ones(1) / cells / 127, quantiser)
+            continue
         while not (behind.op == "call_module" and behind.target in scales):
             part = _module(behind, modules)
             if isinstance(part, _NORMS):
@@ -141,10 +150,14 @@ def round_as_device(graph_module: fx.GraphModule, scales: Mapping[str, Tensor]) 
         else:
             source = input_quantiser_of(graph_module, str(behind.target))
             assert source is not None
-            real = scales[str(behind.target)] * factor
-            unit = source.scale_and_zero_point()[0] / quantiser.scale_and_zero_point()[0]
-            shifts = [-quantize_multiplier(float(scale) * unit)[1] for scale in real.double()]
-            quantiser.shifts = torch.tensor(shifts, dtype=torch.float32).clamp(min=0)
+            quantiser.shifts = _shifts(source, scales[str(behind.target)] * factor, quantiser)
+
+
+def _shifts(source: ActivationQuantiser, scales: Tensor, output: ActivationQuantiser) -> Tensor:
+    """(rows,): bits that requantisation shifts out, for weights with these scales."""
+    unit = source.scale_and_zero_point()[0] / output.scale_and_zero_point()[0]
+    shifts = [-quantize_multiplier(float(scale) * unit)[1] for scale in scales.double()]
+    return torch.tensor(shifts, dtype=torch.float32).clamp(min=0)
 
 
 def fused_norm(graph_module: fx.GraphModule, layer_name: str) -> nn.BatchNorm2d | None:
