@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -66,6 +68,7 @@ SLOWDOWN = 1 / 2
 WORTHY_SHARE = 1 / 8
 
 Signer = Callable[[bytes], bytes]
+Progress = Callable[[int, int], None]  # called with the weights that are encoded, and all of them
 
 # Suffix of a source file -> (module, function) that imports it.
 IMPORTERS = {
@@ -144,16 +147,42 @@ def _plain(model: Model) -> Callable[[Operator], Stream]:
     return encode_one
 
 
-def _chosen(model: Model, operator: Operator, objective: str, scratch_limit_bytes: int) -> Stream:
-    """The stream that a pass asked for, where that is not larger than raw, or the best one."""
-    assert operator.weights is not None
-    values, asked = operator.weights.values, operator.weights.encoding
+def _chosen(values: Array, asked: object, objective: str, scratch_limit_bytes: int, uses: float) -> Stream:
+    """The stream that a pass asked for, where that is not larger than raw, or the best one. All that it
+    needs are its arguments, so that an executor may run it in another process or on another machine."""
     if isinstance(asked, Encoding):
         return min(encode(values, asked), raw(values), key=lambda each: each.stored_bytes)
     if isinstance(asked, EncodingPattern):
         return choose_matching(values, asked)
-    uses = model.mac_count(operator) / values.size
     return choose(values, cast(Objective, objective), scratch_limit_bytes, uses)
+
+
+def _chosen_streams(
+    model: Model, objective: str, scratch_limit_bytes: int, executor: Executor | None, progress: Progress
+) -> dict[int, Stream]:
+    """The best stream for each operator with weights, the largest tensor first, so that no core waits long
+    for the last one. Streams of bits are read in place."""
+    plain = _plain(model)
+    weighted = [index for index, operator in enumerate(model.operators) if operator.weights is not None]
+    whole = sum(_weights(model.operators[index]).values.size for index in weighted)
+    weighted.sort(key=lambda index: -_weights(model.operators[index]).values.size)
+    pending: dict[int, Callable[[], Stream]] = {}
+    for index in weighted:
+        operator = model.operators[index]
+        values, asked = _weights(operator).values, _weights(operator).encoding
+        arguments = (values, asked, objective, scratch_limit_bytes, model.mac_count(operator) / values.size)
+        if model.reads_bits(operator):
+            pending[index] = partial(plain, operator)
+        elif executor is None:
+            pending[index] = partial(_chosen, *arguments)
+        else:
+            pending[index] = executor.submit(_chosen, *arguments).result
+    streams, done = {}, 0
+    for index, result in pending.items():
+        streams[index] = result()
+        done += _weights(model.operators[index]).values.size
+        progress(done, whole)
+    return dict(sorted(streams.items()))
 
 
 def _weights(operator: Operator) -> Weights:
@@ -250,17 +279,19 @@ def pack(
     golden_seed: int | None = DEFAULT_SEED,
     model_id: int | None = None,
     model_version: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress = lambda done, whole: None,
 ) -> PackResult:
     """Pack a network.
 
-    Args:
-        source: path of a .tflite or .onnx file, or a Model (changed in place).
-        objective: "size": fewest bytes, then least RAM; "speed": fewest decode cycles.
-        calibration: for float models, arrays of samples (N, ...) by input name.
-        recipe: lossy steps, and how a float model is quantised.
-        signer: takes the bytes before the trailer, gives an Ed25519 signature of 64 bytes.
-        golden_seed: seed of the golden test that is stored (8 bytes); None stores none.
-        model_id, model_version: 32-bit numbers for the header; None keeps the Model's own.
+        Args: source: path of a .tflite or .onnx file, or a Model (changed in place). objective: "size":
+        fewest bytes, then least RAM; "speed": fewest decode cycles. calibration: for float models, arrays of
+        samples (N, ...) by input name. recipe: lossy steps, and how a float model is quantised. signer:
+        takes the bytes before the trailer, gives an Ed25519 signature of 64 bytes. golden_seed: seed of the
+        golden test that is stored (8 bytes); None stores none. model_id, model_version: 32-bit numbers for
+        the header; None keeps the Model's own. executor: encodes the tensors, several at once:
+        `concurrent.futures.ProcessPoolExecutor`, or a cluster's with the same interface; None encodes them
+        one after the other, here. progress: called with (weights encoded so far, all weights).
 
     Raises:
         UsageError: an unknown suffix or objective, or a number outside 32 bits.
@@ -285,7 +316,7 @@ def pack(
     if golden_seed is not None:
         outputs = reference.run(model, golden_inputs(model, golden_seed))
         model.golden = (golden_seed, output_crc32(outputs))
-    data, raw_bytes = _smallest_file(model, objective, signer)
+    data, raw_bytes = _smallest_file(model, objective, signer, executor, progress)
     check_same(model, container.load(data))
     report = PackReport(
         source_bytes,
@@ -300,7 +331,9 @@ def pack(
     return PackResult(data, model, report)
 
 
-def _smallest_file(model: Model, objective: str, signer: Signer | None) -> tuple[bytes, int]:
+def _smallest_file(
+    model: Model, objective: str, signer: Signer | None, executor: Executor | None, progress: Progress
+) -> tuple[bytes, int]:
     """(the file with chosen encodings, or with raw weights where that is smaller; bytes with raw weights).
 
     The arena of the raw plan is the most scratch that a decoder may take: compression must not cost more RAM
@@ -308,17 +341,11 @@ def _smallest_file(model: Model, objective: str, signer: Signer | None) -> tuple
     """
     asked = {i: o.weights.encoding for i, o in enumerate(model.operators) if o.weights is not None}
     options = PlanOptions(band_slack=BAND_SLACK[objective])
-    plain = _plain(model)
-    raw_streams = _streams(model, plain)
+    raw_streams = _streams(model, _plain(model))
     raw_file = _dump(model, options, raw_streams, signer)
     for index, encoding in asked.items():
         _weights(model.operators[index]).encoding = encoding
-    limit = model.arena_bytes
-
-    def encode_one(operator: Operator) -> Stream:
-        return plain(operator) if model.reads_bits(operator) else _chosen(model, operator, objective, limit)
-
-    streams = _streams(model, encode_one)
+    streams = _chosen_streams(model, objective, model.arena_bytes, executor, progress)
     data = _dump(model, options, streams, signer)
     free = {index: raw_streams[index] for index, encoding in asked.items() if encoding is None}
     replaces = [_with_fewer_rewinds, _with_less_scratch]

@@ -49,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Pack, write beside and rename, print what was saved."""
     from host_tools.atomic_file import replacing
+    from host_tools.progress import progress_bar
     from model_packager.errors import UsageError
     from model_packager.pack import pack
     from model_packager.recipe import load_recipe
@@ -62,14 +63,16 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output) if arguments.output else Path(arguments.source).with_suffix(".thimble")
     if output.exists() and Path(arguments.source).exists() and output.samefile(arguments.source):
         raise UsageError(f"{output}: the packed model would replace the network that it is made of")
-    result = pack(
-        arguments.source,
-        arguments.objective,
-        calibration,
-        recipe,
-        model_id=arguments.model_id,
-        model_version=arguments.model_version,
-    )
+    with progress_bar("encoding") as update:
+        result = pack(
+            arguments.source,
+            arguments.objective,
+            calibration,
+            recipe,
+            model_id=arguments.model_id,
+            model_version=arguments.model_version,
+            progress=update,
+        )
     with replacing(output) as file:
         file.write(result.data)
     seconds = round(time.monotonic() - started, 2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from model_packager.encoders.bit_stream import BitReader, Fields, IntArray, bad_stream
+from model_packager.encoders.entry_scan import PrefixTable, scan_entries
 from model_packager.encoders.symbol_coder import BitStreamReader, Neighbours
 from model_packager.format_table import HUFFMAN_MAX_LENGTH_BITS
 
@@ -106,6 +107,12 @@ class DecodeTable:
                 self._symbols[slot] = symbol
         self._lengths = lengths.tolist()
 
+    def as_prefixes(self) -> PrefixTable:
+        """The code for ``scan_entries``."""
+        symbols = np.array(self._symbols, np.int64)
+        lengths = np.array([*self._lengths, 1], np.int64)  # the last for symbol -1
+        return PrefixTable(self._width, symbols, lengths[symbols])
+
     def read(self, reader: BitReader) -> int:
         """The next symbol."""
         symbol = self._symbols[reader.peek(self._width)]
@@ -140,7 +147,12 @@ class HuffmanReader(BitStreamReader):
         if gap_count:
             self._gaps = DecodeTable(read_nibbles(data, gap_count), HUFFMAN_MAX_LENGTH_BITS)
         self._values = DecodeTable(read_nibbles(data[gap_bytes:], value_count), HUFFMAN_MAX_LENGTH_BITS)
-        super().__init__(BitReader(data[gap_bytes + value_bytes :]))
+        self._codes = data[gap_bytes + value_bytes :]
+        super().__init__(BitReader(self._codes))
+
+    def peek_entries(self, count: int) -> tuple[IntArray, IntArray, int] | None:
+        """As ``SymbolReader``; from the start of the payload, before anything else is read."""
+        return scan_entries(self._codes, count, self._gaps.as_prefixes(), self._values.as_prefixes())
 
     def read_value(self, neighbours: Neighbours) -> int:
         return self._values.read(self._reader)

@@ -284,5 +284,11 @@ class RangeReader:
         context = self._extra + RANGE_SIGN_CONTEXTS + 2 * (before != 0) + (back != 0)
         return self._decoder.bit(context)
 
+    def peek_entries(self, count: int) -> tuple[IntArray, IntArray, int] | None:
+        return None  # every bit depends on those before it
+
+    def skip_bits(self, count: int) -> None:
+        raise AssertionError("there are no bits to skip in a range coder's payload")
+
     def finish(self) -> None:
         self._decoder.finish()

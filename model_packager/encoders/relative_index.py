@@ -26,12 +26,12 @@ class Entries:
     max_row_entries: int
 
 
-def find_entries(values: IntArray) -> Entries:
+def find_entries(values: Int8Array | IntArray) -> Entries:
     """One entry for every non-zero weight of the matrix ``values`` (rows, cols)."""
     weights = values.ravel()
     positions = np.flatnonzero(weights)
     gaps = np.diff(positions, prepend=-1) - 1
-    return Entries(gaps, weights[positions], int((values != 0).sum(axis=1).max(initial=0)))
+    return Entries(gaps, weights[positions].astype(np.int64), int((values != 0).sum(axis=1).max(initial=0)))
 
 
 def insert_fillers(entries: Entries, gap_bits: int) -> Entries:
@@ -49,6 +49,35 @@ def insert_fillers(entries: Entries, gap_bits: int) -> Entries:
 
 def decode_sparse(reader: SymbolReader, table: ValueTable, descriptor: StreamDescriptor) -> Int8Array:
     """Weights (rows * cols,); raises ``bad_stream``."""
+    weights = _decode_at_once(reader, table, descriptor)
+    return _decode_one_by_one(reader, table, descriptor) if weights is None else weights
+
+
+def _decode_at_once(
+    reader: SymbolReader, table: ValueTable, descriptor: StreamDescriptor
+) -> Int8Array | None:
+    """The weights by NumPy; None, with nothing read, where the coder cannot or where anything is wrong:
+    ``_decode_one_by_one`` then finds the words for it."""
+    found = reader.peek_entries(descriptor.entry_count)
+    if found is None:
+        return None
+    gaps, indexes, bits = found
+    positions = np.cumsum(gaps + 1) - 1
+    if positions[-1:].sum() >= descriptor.weight_count or indexes.max(initial=0) >= len(table.weights):
+        return None
+    values = table.weights[indexes]
+    _, in_row = np.unique(positions[values != 0] // descriptor.cols, return_counts=True)
+    if in_row.max(initial=0) > descriptor.max_row_entries:
+        return None
+    weights = np.zeros(descriptor.weight_count, np.int8)
+    weights[positions] = values
+    reader.skip_bits(bits)
+    reader.finish()
+    return weights
+
+
+def _decode_one_by_one(reader: SymbolReader, table: ValueTable, descriptor: StreamDescriptor) -> Int8Array:
+    """The weights, or the error that names what is wrong first."""
     # A short stream may stand for many zeros: nothing here grows with rows but the weights themselves.
     weights = np.zeros(descriptor.weight_count, np.int8)
     by_index = table.weights.tolist()

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from model_packager.encoders import range_coder
 from model_packager.encoders.bit_planes import decode_bit_planes, encode_binary, encode_ternary, is_binary
-from model_packager.encoders.bit_stream import BitReader, BitWriter
+from model_packager.encoders.bit_stream import BitReader, BitWriter, IntArray
 from model_packager.encoders.bitmap import bitmap_records, decode_bitmap
 from model_packager.encoders.class_coder import ClassCoder, ClassReader, gap_class
 from model_packager.encoders.dense import decode_dense
@@ -51,14 +51,24 @@ class Matrix:
     def __init__(self, values: npt.NDArray[np.int8]) -> None:
         if values.ndim != 2 or values.dtype != np.int8 or not values.size:
             raise PackError(f"weights must be a matrix of int8, not {values.dtype} of shape {values.shape}")
-        self.values = values.astype(np.int64)
+        self._stored = values
         self.rows, self.cols = values.shape
-        self.weights = self.values.ravel()
+
+    @cached_property
+    def values(self) -> IntArray:
+        """The weights (rows, cols) as int64; made when first asked for, since sparse layouts of large
+        matrices do without."""
+        return self._stored.astype(np.int64)
+
+    @property
+    def weights(self) -> IntArray:
+        """The weights (rows * cols,) as int64."""
+        return self.values.ravel()
 
     @cached_property
     def entries(self) -> Entries:
         """The non-zero weights."""
-        return find_entries(self.values)
+        return find_entries(self._stored)
 
     @cached_property
     def context_distance(self) -> int:
@@ -114,9 +124,23 @@ def plan(matrix: Matrix, encoding: Encoding) -> Plan:
     """The smallest plan for FIXED, HUFFMAN or CLASS; gap_bits 2 to 8 are tried where the layout has them."""
     bounded_gaps = encoding.coder in (Coder.FIXED, Coder.HUFFMAN)
     if encoding.layout is Layout.SPARSE and bounded_gaps:
-        plans = [_plan(matrix, encoding, gap_bits) for gap_bits in GAP_BITS_TRIED]
+        plans = [
+            _plan(matrix, encoding, gap_bits) for gap_bits in _gap_bits_worth_trying(matrix.entries.gaps)
+        ]
         return min(plans, key=lambda candidate: candidate.stored_bytes)
     return _plan(matrix, encoding, 0)
+
+
+def _gap_bits_worth_trying(gaps: IntArray) -> list[int]:
+    """GAP_BITS_TRIED without those whose fillers alone, at 2 bits or more each, cost more than wider gaps
+    could: those take at most as many bits more for each entry as the widest gap has."""
+    widest = max(GAP_BITS_TRIED)
+    entry_count = len(gaps) + int((gaps >> widest).sum())
+    return [
+        gap_bits
+        for gap_bits in GAP_BITS_TRIED
+        if 2 * (len(gaps) + int((gaps >> gap_bits).sum()) - entry_count) <= widest * entry_count
+    ]
 
 
 def _plan(matrix: Matrix, encoding: Encoding, gap_bits: int) -> Plan:

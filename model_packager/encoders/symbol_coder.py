@@ -40,6 +40,13 @@ class SymbolReader(Protocol):
     def read_flag(self, neighbours: tuple[int, int]) -> int:
         """The next flag of a bitmap."""
 
+    def peek_entries(self, count: int) -> tuple[IntArray, IntArray, int] | None:
+        """(gaps, value indexes, bits) of the next ``count`` entries without taking them; None where this
+        coder cannot read them at once, or where they are not all sound."""
+
+    def skip_bits(self, count: int) -> None:
+        """Takes what ``peek_entries`` has seen."""
+
     def finish(self) -> None:
         """Checks that the payload ends here."""
 
@@ -52,6 +59,12 @@ class BitStreamReader:
 
     def read_flag(self, neighbours: tuple[int, int]) -> int:
         return self._reader.read(1)
+
+    def peek_entries(self, count: int) -> tuple[IntArray, IntArray, int] | None:
+        return None
+
+    def skip_bits(self, count: int) -> None:
+        self._reader.skip(count)
 
     def finish(self) -> None:
         self._reader.finish()
