@@ -14,6 +14,7 @@ timed is `pack` from the integer model to the file's bytes, read back and compar
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -85,23 +86,44 @@ def synthetic_model(name: str) -> Model:
     return model
 
 
+def forget_peak() -> None:
+    """Start `peak_bytes` anew: making the network takes more memory than packing it."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def children_seconds() -> float:
+    """Processor time of all processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def measure(name: str) -> None:
     """Make one network, pack it, print its line and its bars."""
     model = synthetic_model(name)
     weights = sum(o.weights.values.size for o in model.operators if o.weights is not None)
     kept = sum(int(np.count_nonzero(o.weights.values)) for o in model.operators if o.weights is not None)
-    start = time.perf_counter()
-    with ProcessPoolExecutor(CORES) as executor, progress_bar(f"packing {name}") as update:
+    # Workers that inherit no memory, so that what they have is theirs.
+    workers = ProcessPoolExecutor(CORES, multiprocessing.get_context("spawn"))
+    forget_peak()
+    start, started = time.perf_counter(), time.process_time()
+    with workers as executor, progress_bar(f"packing {name}") as update:
         result = pack(model, executor=executor, progress=update)
     seconds = time.perf_counter() - start
-    # Kilobytes; the workers' own peak counts as often as there are workers.
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    gigabytes = (own + CORES * theirs) * 1024 / 1e9
+    processor_seconds = time.process_time() - started + children_seconds()
+    # Workers are counted at the largest one's peak each, whether they had it at one time or not.
+    theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    gigabytes = (peak_bytes() + CORES * theirs) / 1e9
     size = len(result.data) / 1e6
     print(
         f"{name:8} {weights:12,} weights, {kept / weights:.1%} not zero: {size:.2f} MB "
-        f"(paper: {PAPER_MB[name]} MB), {seconds:.1f} s, {gigabytes:.2f} GB"
+        f"(paper: {PAPER_MB[name]} MB), {seconds:.1f} s, "
+        f"{processor_seconds:.1f} s of processor time, {gigabytes:.2f} GB"
     )
     bar = name.replace("_", "")
     print(f"bar {bar}_seconds {seconds:.1f}\nbar {bar}_memory {gigabytes:.2f}", flush=True)

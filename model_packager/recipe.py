@@ -24,6 +24,7 @@ from model_packager.passes.calibrate import METHODS
 from model_packager.passes.correct_bias import correct_bias
 from model_packager.passes.prune import prune
 from model_packager.passes.prune_and_round import prune_and_round
+from model_packager.passes.quantise_bits import quantise_bits
 from model_packager.passes.quantise_log2 import quantise_log2
 from model_packager.passes.select_layers import select_layers
 from model_packager.passes.share_weights import share_weights
@@ -47,6 +48,7 @@ STEPS: dict[str, Callable[..., Model]] = {
     "share_weights": share_weights,
     "binarise": binarise,
     "ternarise": ternarise,
+    "quantise_bits": quantise_bits,
     "quantise_log2": quantise_log2,
     "encode": encode,
 }

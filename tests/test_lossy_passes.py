@@ -12,15 +12,18 @@ import pytest
 from model_packager.errors import UsageError
 from model_packager.format_table import DType, OperatorKind
 from model_packager.model import Model, Operator, Port, Tensor, Weights
+from model_packager.pack import pack
 from model_packager.passes.binarise import binarise
 from model_packager.passes.cluster import cluster, squared_error
 from model_packager.passes.correct_bias import correct_bias
 from model_packager.passes.prune import prune
 from model_packager.passes.quantise import quantise_model
+from model_packager.passes.quantise_bits import quantise_bits
 from model_packager.passes.quantise_log2 import quantise_log2
 from model_packager.passes.select_layers import real_weights, select_layers
 from model_packager.passes.share_weights import share_weights
 from model_packager.passes.ternarise import ternarise
+from model_packager.recipe import parse_recipe
 from model_packager.reference import run
 
 Array = npt.NDArray[Any]
@@ -220,3 +223,36 @@ def test_correct_bias_removes_the_mean_error_of_pruning(model: Model, samples: A
     before = np.abs(_hidden(pruned, samples).mean(axis=0) - goal).max()
     after = np.abs(_hidden(corrected, samples).mean(axis=0) - goal).max()
     assert after < 0.1 * before
+
+
+@pytest.mark.parametrize("bits", [2, 4, 7])
+def test_quantise_bits_rounds_to_the_nearest_of_so_many_levels(model: Model, bits: int) -> None:
+    quantised = quantise_bits(model, "fc1", bits)
+    top = (1 << (bits - 1)) - 1
+    before, after = (real_weights(each.operators[0]) for each in (model, quantised))
+    weights = quantised.operators[0].weights
+    assert weights is not None and weights.scales is not None
+    assert np.abs(weights.values).max(axis=1).tolist() == [top] * ROWS
+    assert np.all(np.abs(after - before) <= weights.scales[:, np.newaxis] / 2 * 1.001)
+    assert np.array_equal(real_weights(quantised.operators[1]), real_weights(model.operators[1]))
+
+
+def test_quantise_bits_of_eight_changes_outputs_hardly(model: Model, samples: Array) -> None:
+    before, after = _outputs(model, samples), _outputs(quantise_bits(model, "*", 8), samples)
+    assert np.abs(after - before).max() <= 2 * model.outputs[0].scale + 1e-6
+
+
+def test_quantise_bits_mixed_precision_stores_each_layer_in_its_bits(model: Model) -> None:
+    recipe = parse_recipe(
+        "steps:\n- quantise_bits: {match: fc2, bits: 4}\n- encode: {encoding: dense-fixed-identity}\n"
+    )
+    streams = [
+        o.weights.encoding for o in pack(model, recipe=recipe).model.operators if o.weights is not None
+    ]
+    assert [stream.value_bits for stream in streams] == [8, 4]
+
+
+@pytest.mark.parametrize("bits", [1, 9])
+def test_quantise_bits_of_another_width_is_refused(model: Model, bits: int) -> None:
+    with pytest.raises(UsageError, match=f"2 to 8 bits, not {bits}"):
+        quantise_bits(model, "*", bits)

@@ -133,13 +133,16 @@ def plan(matrix: Matrix, encoding: Encoding) -> Plan:
 
 def _gap_bits_worth_trying(gaps: IntArray) -> list[int]:
     """GAP_BITS_TRIED without those whose fillers alone, at 2 bits or more each, cost more than wider gaps
-    could: those take at most as many bits more for each entry as the widest gap has."""
+    could: the widest takes at most so many bits more for each entry, and 4 bits for each code length in its
+    table."""
     widest = max(GAP_BITS_TRIED)
     entry_count = len(gaps) + int((gaps >> widest).sum())
+    most_bits = widest * entry_count + (4 << widest)
+    filler_counts = {gap_bits: int((gaps >> gap_bits).sum()) for gap_bits in GAP_BITS_TRIED}
     return [
         gap_bits
-        for gap_bits in GAP_BITS_TRIED
-        if 2 * (len(gaps) + int((gaps >> gap_bits).sum()) - entry_count) <= widest * entry_count
+        for gap_bits, count in filler_counts.items()
+        if 2 * (len(gaps) + count - entry_count) <= most_bits
     ]
 
 
