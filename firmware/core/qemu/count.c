@@ -83,6 +83,7 @@ static uint32_t stack_used(uint32_t before) {
     while (*p == STACK_PAINT) {
         p++;
     }
+    /* cppcheck-suppress comparePointers ; both lie in the stack of the linker script */
     return (uint32_t)(stack_top - p) * 4 - before;
 }
 
@@ -128,6 +129,7 @@ static void check_counter(void) {
 static void run(void) {
     static thimble_model model;
     uint32_t painted = paint_stack(), start = now();
+    /* cppcheck-suppress comparePointers ; both are symbols of the linker script */
     uint32_t length = (uint32_t)(model_end - model_start);
     require(thimble_load(&model, &thimble_registry_all, model_start, length), "load failed");
     uint32_t load_count = since(start), load_stack = stack_used(painted);

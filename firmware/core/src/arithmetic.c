@@ -92,9 +92,9 @@ void thimble_add_elements(const thimble_operator *op, int8_t *out, int32_t out_s
     }
     const int8_t *shifted = is_first ? x : y, *halved = is_first ? y : x;
     const usual_sum s = sum; /* a store through `out` might change `sum`, for all that a compiler knows */
-    for (int8_t *end = out + count; out < end; out++) {
-        int32_t term = scale_doubled(s.x_start + *shifted++ * (1 << 21), s.x_multiplier, s.x_offset, s.x_shift);
-        int32_t doubled = s.y_start + *halved++ * (1 << 20) + term * 2;
+    for (const int8_t *end = out + count; out < end; out++) {
+        int32_t addend = scale_doubled(s.x_start + *shifted++ * (1 << 21), s.x_multiplier, s.x_offset, s.x_shift);
+        int32_t doubled = s.y_start + *halved++ * (1 << 20) + addend * 2;
         *out = (int8_t)thimble_saturate(scale_doubled(doubled, s.multiplier, s.offset, s.shift));
     }
 }

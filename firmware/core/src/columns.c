@@ -7,14 +7,14 @@
 /* A window that is not inside of the image, or whose cells do not stand side by side. */
 static void put_clipped(const thimble_columns *columns, int32_t position, int32_t top, int32_t left) {
     const thimble_window *window = columns->window;
-    int32_t depth = window->depth, joined = columns->joined, cell = 0;
+    int32_t depth = window->depth, joined = columns->joined;
     for (int32_t kx = 0; kx < window->kernel_w; kx += joined, left += window->dilation_w * joined) {
         /* Of `joined` cells side by side, those before the image and behind it. */
         int32_t before = left < 0 ? -left : 0, behind = left + joined - window->in_w, y = top;
         before = before > joined ? joined : before;
         behind = behind < 0 ? 0 : behind > joined ? joined : behind;
         const int8_t *x = window->x + (top * window->in_w + left + before) * window->pixel;
-        cell = kx * depth;
+        int32_t cell = kx * depth;
         for (int32_t ky = 0; ky < window->kernel_h; ky++, cell += columns->run, x += columns->line_step) {
             int32_t absent = y < 0 || y >= window->in_h ? joined : before;
             y += window->dilation_h;

@@ -17,6 +17,7 @@ static int32_t next_bits_row(thimble_stream *stream) {
     uint32_t *row = (uint32_t *)(void *)stream->buffer; /* scratch starts and ends with a word */
     stream->reader.position += ternary ? 2 * plane : plane;
     for (uint32_t left = stream->cols; left > 0; words += 4) {
+        /* cppcheck-suppress shiftTooManyBits ; `count` is not 0, since `left` is not */
         uint32_t count = left < 32 ? left : 32, used = 0xFFFFFFFFu >> (32 - count);
         uint32_t plus = thimble_read_u32(words), minus = ternary ? thimble_read_u32(words + plane) : ~plus & used;
         if ((plus & ~used) != 0 || (ternary && (minus & ~plus) != 0)) {

@@ -16,9 +16,11 @@ __attribute__((weak)) void fault(void) {
 }
 
 void reset(void) {
+    /* cppcheck-suppress comparePointers ; both are symbols of the linker script */
     for (uint32_t *to = __data_start__, *from = __data_load__; to < __data_end__ && to != from;) {
         *to++ = *from++;
     }
+    /* cppcheck-suppress comparePointers */
     for (uint32_t *to = __bss_start__; to < __bss_end__;) {
         *to++ = 0;
     }
