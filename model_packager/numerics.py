@@ -39,6 +39,8 @@ Pair = tuple[int, int]  # height, width
 
 # Elements requantised at a time: the int64 temporaries of one block stay in the second-level cache.
 _BLOCK_ELEMENTS = 1 << 15
+# Weights of a fully connected layer made floats at a time: VGG-16 has 103 million in one.
+_BLOCK_WEIGHTS = 1 << 22
 _BLOCK_SUM_ELEMENTS = 1 << 18
 
 # TFLM's int8 softmax aborts when its sum of exponentials reaches 512; so many classes can never do that.
@@ -292,7 +294,7 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
 
 def _exact_float(weights: npt.NDArray[Any], in_zero_point: int, limits: Any) -> type[Any]:
     """The narrower float type in which every partial sum of a dot product is an exact integer."""
-    per_channel = np.abs(weights.astype(np.int64)).reshape(weights.shape[0], -1).sum(axis=1)
+    per_channel = np.abs(weights, dtype=np.int16).reshape(weights.shape[0], -1).sum(axis=1, dtype=np.int64)
     reach = max(limits.max - in_zero_point, in_zero_point - limits.min)
     return np.float32 if int(per_channel.max(initial=0)) * reach <= 1 << 24 else np.float64
 
@@ -435,7 +437,11 @@ def fully_connected_accumulate(
     """
     dtype = _exact_float(weights, in_zero_point, np.iinfo(x.dtype))
     shifted = np.subtract(x, in_zero_point, dtype=dtype, casting="unsafe")
-    return _add_bias(shifted @ weights.astype(dtype).T, bias, x)
+    sums = np.empty((len(x), len(weights)), dtype)
+    rows = max(1, _BLOCK_WEIGHTS // weights.shape[1])
+    for start in range(0, len(weights), rows):
+        sums[:, start : start + rows] = shifted @ weights[start : start + rows].astype(dtype).T
+    return _add_bias(sums, bias, x)
 
 
 def accumulator_bound(

@@ -124,9 +124,10 @@ def plan(matrix: Matrix, encoding: Encoding) -> Plan:
     """The smallest plan for FIXED, HUFFMAN or CLASS; gap_bits 2 to 8 are tried where the layout has them."""
     bounded_gaps = encoding.coder in (Coder.FIXED, Coder.HUFFMAN)
     if encoding.layout is Layout.SPARSE and bounded_gaps:
-        plans = [
+        # One after the other: with fillers, the entries of a large matrix take hundreds of megabytes.
+        plans = (
             _plan(matrix, encoding, gap_bits) for gap_bits in _gap_bits_worth_trying(matrix.entries.gaps)
-        ]
+        )
         return min(plans, key=lambda candidate: candidate.stored_bytes)
     return _plan(matrix, encoding, 0)
 

@@ -19,6 +19,8 @@ from model_packager.format_table import DType, OperatorKind
 from model_packager.model import Model, Operator
 
 IntArray = npt.NDArray[np.int64]
+# Weights bounded at a time: the temporaries of a layer of VGG-16 would take gigabytes.
+_BLOCK_WEIGHTS = 1 << 22
 Interval = tuple[
     IntArray, IntArray
 ]  # lowest and highest value of each channel (the last dimension), int64 (C,)
@@ -49,7 +51,7 @@ def is_padded(operator: Operator) -> bool:
 
 
 def input_channels(operator: Operator, channel_count: int) -> IntArray:
-    """(rows, cols) or (1, cols): the input channel that each weight meets. Columns run over the channels
+    """(rows, cols): the input channel that each weight meets. Columns run over the channels
     last; a depthwise row r meets channel r // multiplier only, a grouped convolution's row the channels of
     its group.
     """
@@ -61,6 +63,8 @@ def input_channels(operator: Operator, channel_count: int) -> IntArray:
     groups = operator.attributes.get("groups", 1)
     per_group = channel_count // groups
     within = np.arange(cols) % per_group
+    if groups == 1:
+        return np.broadcast_to(within, (rows, cols))
     return within[None, :] + (np.arange(rows) * groups // rows * per_group)[:, None]
 
 
@@ -72,10 +76,16 @@ def _weighted(operator: Operator, source: Interval) -> Interval:
     if is_padded(operator):
         low, high = np.minimum(low, 0), np.maximum(high, 0)
     channel = input_channels(operator, len(low))
-    weights = operator.weights.values.astype(np.int64)
-    ends = weights * low[channel], weights * high[channel]
+    values = operator.weights.values
+    lowest, highest = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
+    rows = max(1, _BLOCK_WEIGHTS // values.shape[1])
+    for start in range(0, len(values), rows):
+        part = slice(start, start + rows)
+        weights, channels = values[part].astype(np.int64), channel[part]
+        ends = weights * low[channels], weights * high[channels]
+        lowest[part], highest[part] = np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
     bias = 0 if operator.bias is None else operator.bias.astype(np.int64)
-    return np.minimum(*ends).sum(axis=1) + bias, np.maximum(*ends).sum(axis=1) + bias
+    return lowest + bias, highest + bias
 
 
 def requantised(operator: Operator, accumulators: IntArray) -> IntArray:

@@ -63,11 +63,12 @@ def _droppable_inputs(model: Model, operator: Operator, bounds: Bounds) -> BoolA
     constant, value = bounds.constants(operator.inputs[0])
     if is_padded(operator):
         constant = constant & (value == operator.attributes.get("input_zero_point", 0))
+    zero = operator.weights.values == 0
+    if operator.kind is not OperatorKind.DEPTHWISE_CONV_2D and operator.attributes.get("groups", 1) == 1:
+        return zero.all(axis=0).reshape(-1, len(value)).all(axis=0) | constant
     channel = input_channels(operator, len(value))
     unread = np.ones(len(value), np.bool_)
-    np.logical_and.at(
-        unread, np.broadcast_to(channel, operator.weights.values.shape), operator.weights.values == 0
-    )
+    np.logical_and.at(unread, channel, zero)
     return unread | constant
 
 
@@ -116,6 +117,8 @@ def _fold_bias(model: Model, operator: Operator, dead: BoolArray, bounds: Bounds
     assert operator.weights is not None
     constant, value = bounds.constants(operator.inputs[0])
     offset = np.where(dead & constant, value - operator.attributes.get("input_zero_point", 0), 0)
+    if not offset.any():
+        return
     weights = operator.weights.values.astype(np.int64)
     share = (weights * offset[input_channels(operator, len(dead))]).sum(axis=1)
     if not share.any():

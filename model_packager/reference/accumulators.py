@@ -83,9 +83,9 @@ def _hull(ranges: list[Bounds]) -> Bounds:
 def _weighted_bounds(model: Model, operator: Operator) -> Bounds:
     """Bias plus the extreme products of every row's weights with the input's range."""
     assert operator.weights is not None
-    weights = operator.weights.values.astype(np.int64)
-    positive = np.maximum(weights, 0).sum(axis=1)
-    negative = np.minimum(weights, 0).sum(axis=1)
+    weights = operator.weights.values
+    positive = np.maximum(weights, 0).sum(axis=1, dtype=np.int64)
+    negative = np.minimum(weights, 0).sum(axis=1, dtype=np.int64)
     low, high = _input_range(model, operator, 0)
     bias: Array = (
         np.zeros(len(weights), np.int64) if operator.bias is None else operator.bias.astype(np.int64)
