@@ -61,7 +61,6 @@ class Run:
 RUNS = (
     Run("lenet300", "lecture", ("lenet300_lecture_bytes", "lenet300_lecture_accuracy")),
     Run("lenet300", "accurate", ("lenet300_accurate_bytes", "lenet300_accurate_accuracy")),
-    Run("lenet300", "small", ("lenet300_small_bytes", "lenet300_small_accuracy")),
     Run("lenet5", "lecture", ("lenet5_lecture_bytes", "lenet5_lecture_accuracy")),
     Run("lenet5", "small", ("lenet5_small_bytes", "lenet5_small_accuracy")),
     Run("resnet8", "small", ("resnet8_bytes", "resnet8_accuracy")),

@@ -52,7 +52,7 @@ class Layer:
         with torch.no_grad():
             weight = self.weight
             for method in self.methods:
-                if method.quantises:
+                if method.quantises and method.begun:
                     return method.integers(weight)
                 weight = method(weight)
             return _int8_rows(weight)
@@ -62,7 +62,7 @@ class Layer:
         with torch.no_grad():
             weight = self.weight
             for method in self.methods:
-                if method.quantises:
+                if method.quantises and method.begun:
                     return method.scales(weight)
                 weight = method(weight)
             return _int8_rows(weight).scales
