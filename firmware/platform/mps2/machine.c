@@ -41,8 +41,10 @@ void machine_start(void) {
 uint8_t machine_receive(void) {
     while (!(UART_STATE & RECEIVE_FULL)) {
         __asm__ volatile("wfi");
-        UART_INTERRUPT = RECEIVE_INTERRUPT;
+        /* In this order: were the line still up when its request is taken back, there would be no edge, and so no end of
+         * sleep, for the next byte. */
         INTERRUPT_CLEAR = 1u << UART_RECEIVE_LINE;
+        UART_INTERRUPT = RECEIVE_INTERRUPT;
     }
     return (uint8_t)UART_DATA;
 }
