@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed; `make tes
 from test_training import stripes  # noqa: E402
 from torch import nn  # noqa: E402
 
+from model_packager.errors import UsageError  # noqa: E402
 from model_packager.pack import pack  # noqa: E402
 from model_packager.training import compress, parse_training_recipe  # noqa: E402
 from model_packager.training.batches import TensorBatches  # noqa: E402
@@ -142,6 +143,15 @@ def test_weight_sharing_integers_are_the_codebook_in_int8() -> None:
     assert len(values.unique()) <= 9
     real = values * scales[:, None]
     assert (real - method(weight)).abs().max().item() <= scales[0].item() / 2 + 1e-6
+
+
+def test_rate_aware_takes_over_the_grid_that_the_weights_lie_on() -> None:
+    """Also where no weight is on the first level."""
+    weight = 0.03 * torch.tensor([[4.0, -9.0, 0.0, 15.0, 6.0]])
+    method = begun(RateAware(weight, levels=31, initial_step=0.0), weight)
+    assert method.integers(weight).values.tolist() == [[4, -9, 0, 15, 6]]
+    with pytest.raises(UsageError, match="lie on no grid"):
+        RateAware(normal(3, 50), initial_step=0.0)
 
 
 def test_rate_aware_pulls_small_weights_alone() -> None:

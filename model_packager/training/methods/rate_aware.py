@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from model_packager.errors import UsageError
 from model_packager.training.methods.learned_step import quantise_with_learned_step
 from model_packager.training.methods.protocol import Integers, Method, row_scales
 from model_packager.training.schedule import Moment, ramp
@@ -80,6 +81,14 @@ class RateAware(Method):
 
 
 def _grid_step(weight: Tensor) -> Tensor:
-    """The step of weights that lie on a grid with levels -1 or 1 among them: the smallest magnitude."""
-    sizes = weight.detach().abs()
-    return sizes[sizes > 0].min() if bool((sizes > 0).any()) else sizes.new_ones(())
+    """The step of weights that lie on a grid: the largest part of the smallest magnitude that divides all."""
+    sizes = weight.detach().abs().double()
+    sizes = sizes[sizes > 0]
+    if not len(sizes):
+        return weight.new_ones(())
+    smallest = sizes.min()
+    for parts in range(1, 128):
+        levels = sizes * parts / smallest
+        if bool(((levels - levels.round()).abs() < 1e-3).all()):
+            return (smallest / parts).to(weight.dtype)
+    raise UsageError("the weights lie on no grid; initial_step 0 is for recipes with a start")
