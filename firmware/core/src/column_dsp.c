@@ -131,7 +131,8 @@ void thimble_put_end(const thimble_columns *columns, int32_t position) {
     "ssat " sum ", #8, " sum "\n\t"                                                                                    \
     "strb.w " sum ", [" place "]\n\t"
 
-__attribute__((naked)) void thimble_run_column_job(__attribute__((unused)) const thimble_column_job *job) {
+/* ADR counts from a word, so that the code must start with one. */
+__attribute__((naked, aligned(4))) void thimble_run_column_job(__attribute__((unused)) const thimble_column_job *job) {
     __asm__(".syntax unified\n\t"
             "push {r4-r11, lr}\n\t"
             "sub sp, #68\n\t"
