@@ -38,12 +38,17 @@ uint64_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_te
     return aligned(reach[0] * reach[1]);
 }
 
+/* Asked before a tensor is, which may lie before the last one that was looked for. */
+static int has_bits(const thimble_model *model) {
+    return THIMBLE_HAS(BIT_ACTIVATIONS) && (model->features & THIMBLE_FEATURE_BIT_ACTIVATIONS) != 0;
+}
+
 static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
     thimble_constant weights = thimble_constant_of(model, op, 0);
     int takes = op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D ? 0 : THIMBLE_TAKES_PAIRS;
     if (op->kind == THIMBLE_OPERATOR_FULLY_CONNECTED) {
         /* One that makes bits runs as a convolution, which takes whole rows. */
-        takes |= THIMBLE_HAS(BIT_ACTIVATIONS) && thimble_tensor_at(model, op->output).bits ? 0 : THIMBLE_TAKES_PARTS;
+        takes |= has_bits(model) && thimble_tensor_at(model, op->output).bits ? 0 : THIMBLE_TAKES_PARTS;
     }
     uint64_t bytes = thimble_stream_bytes(model->registry, &weights, takes);
     if (THIMBLE_HAS_LAYOUT(SPARSE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
@@ -59,7 +64,7 @@ static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
 /* Whether what is made goes elsewhere first: to be added, or signs are taken of it. */
 static int is_aside(thimble_model *model, const thimble_operator *op) {
     return op->schedule == THIMBLE_SCHEDULE_FUSED_ADD ||
-           (THIMBLE_HAS(BIT_ACTIVATIONS) && thimble_tensor_at(model, op->output).bits != 0);
+           (has_bits(model) && thimble_tensor_at(model, op->output).bits != 0);
 }
 
 /* What a CONV_2D takes that goes by columns; 0: it goes row by row. */
@@ -97,7 +102,7 @@ uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op,
     if (!thimble_is_weighted(op->kind)) {
         return 0;
     }
-    if (THIMBLE_HAS(BIT_ACTIVATIONS) && thimble_tensor_at(model, op->inputs[0]).bits) {
+    if (has_bits(model) && thimble_tensor_at(model, op->inputs[0]).bits) {
         return gathered_bytes(model, op);
     }
     uint64_t bytes = stream_bytes(model, op);
