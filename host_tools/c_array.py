@@ -290,7 +290,7 @@ def _build(prefix: str, parsed: ParsedFile) -> str:
     weights = _weights(parsed)
     forms = {c.fields["form"] for c in parsed.constants if c.kind is ConstantKind.REQUANT}
     if RequantForm.SIGN in forms:
-        forms.add(RequantForm.POWER_OF_TWO)  # signs are taken of sums that are not scaled
+        forms.add(RequantForm.PACKED)  # the core takes signs of sums that it scales by one half
     layouts = [layout.name for layout in Layout if any(fields["layout"] == layout for fields in weights)]
     maps = [kind.name for kind in ValueMap if any(fields["value_map"] == kind for fields in weights)]
     continued = " | \\\n     "

@@ -182,8 +182,8 @@ def test_scale_and_zero_point_cover_the_range_and_hold_zero_exactly(low: float, 
 @pytest.mark.parametrize("name", CASES)
 def test_quantise_model_of_every_node_kind_stays_close_to_the_float_model(name: str) -> None:
     """The mean error is below 3 % of the outputs' spread; an output of many small probabilities, whose step
-    is 1/256 whatever their size, is off by less than one step. The sign of what is nearer to 0 than half a step
-    is no longer known."""
+    is 1/256 whatever their size, is off by less than one step. The sign of what is nearer to 0 than half a
+    step is no longer known."""
     nodes, inputs, constants, opset = CASES[name]
     data = build(nodes, inputs, constants, opset)
     model = import_onnx(data)

@@ -83,6 +83,11 @@ static int check(thimble_step_context *context) {
     }
 }
 
+/* 1 where a sum, of which SIGN makes an int8 of the same sign, is not negative. */
+static inline uint32_t bit_of(int8_t made) {
+    return (uint32_t)~made >> 31;
+}
+
 typedef struct {
     uint32_t *out;
     uint32_t words; /* of a position */
@@ -95,13 +100,12 @@ static void pack_block(const thimble_columns *columns, int32_t position, int32_t
     const int8_t *made = columns->made;
     for (; count > 0; count--, out += to->words) {
         for (uint32_t channel = (uint32_t)columns->first; channel < end; channel++) {
-            out[channel / 32] |= (uint32_t)(*made++ + 1) << (channel & 31);
+            out[channel / 32] |= bit_of(*made++) << (channel & 31);
         }
     }
 }
 
-/* From int8: a few positions at a time where the convolution goes by columns, or channel by channel. SIGN makes -1 and
- * 0 of sums. */
+/* From int8: a few positions at a time where the convolution goes by columns, or channel by channel. */
 static int32_t run_from_int8(thimble_step_context *context) {
     thimble_conv conv;
     uint8_t *scratch = context->scratch;
@@ -123,7 +127,7 @@ static int32_t run_from_int8(thimble_step_context *context) {
         error = thimble_conv_next(&conv, (int8_t *)scratch);
         uint32_t *word = out + channel / 32;
         for (uint32_t i = 0; i < count && error >= 0; i++, word += words) {
-            *word |= (uint32_t)(plane[i] + 1) << (channel & 31);
+            *word |= bit_of(plane[i]) << (channel & 31);
         }
     }
     return error;

@@ -6,7 +6,7 @@
 /* Out of line, so that its constants have left the stack before the stream is opened. */
 THIMBLE_NOT_INLINED void thimble_rows_open_stages(thimble_rows *rows, thimble_model *model,
                                                    const thimble_operator *op) {
-    static const uint8_t no_shift = 0;
+    static const uint32_t halved = 0x3FFFFFFF; /* PACKED: 2^31 - 1 */
     const int32_t *a = op->attributes;
     thimble_constant constant = thimble_constant_of(model, op, 1);
     rows->scales = thimble_payload(model, &constant);
@@ -25,11 +25,10 @@ THIMBLE_NOT_INLINED void thimble_rows_open_stages(thimble_rows *rows, thimble_mo
     rows->stage.low = a[THIMBLE_CONV_2D_CLAMP_MIN] - rows->stage.zero_point;
     rows->stage.high = a[THIMBLE_CONV_2D_CLAMP_MAX] - rows->stage.zero_point;
     if (THIMBLE_HAS(BIT_ACTIVATIONS) && rows->form == THIMBLE_REQUANT_FORM_SIGN) {
-        /* -1 or 0. */
-        rows->form = THIMBLE_REQUANT_FORM_POWER_OF_TWO;
-        rows->scales = &no_shift;
-        rows->stage.low = -1;
-        rows->stage.high = 0;
+        /* Half the sum, away from zero, has its sign; and it is made by the loops for scales. */
+        rows->form = THIMBLE_REQUANT_FORM_PACKED;
+        rows->scales = (const uint8_t *)&halved;
+        rows->shift_base = -1;
     }
     rows->stage.power_of_two = rows->form == THIMBLE_REQUANT_FORM_POWER_OF_TWO;
 }
