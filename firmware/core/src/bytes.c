@@ -1,8 +1,8 @@
 #include "bytes.h"
 
-void thimble_fail(thimble_cursor *cursor, int32_t error) {
+void thimble_fail(thimble_cursor *cursor, int32_t negated) {
     if (cursor->error == 0) {
-        cursor->error = error;
+        cursor->error = -negated;
     }
 }
 
@@ -12,31 +12,18 @@ static uint32_t read_byte(thimble_cursor *cursor) {
 }
 
 uint32_t thimble_read_u(thimble_cursor *cursor) {
-    /* A cursor's end lies before the file's trailer, so that this byte can be read. */
-    uint32_t value = cursor->model->data[cursor->at];
-    if (value < 128 && cursor->at < cursor->model->program_end && cursor->error == 0) {
-        cursor->at++; /* nearly all of them */
-        return value;
-    }
-    value = 0;
-    for (uint32_t shift = 0; shift < 35; shift += 7) {
+    uint32_t value = 0;
+    for (uint32_t shift = 0;; shift += 7) {
         uint32_t byte = read_byte(cursor);
-        if (cursor->error) {
+        if (shift != 0 && (byte == 0 || (shift == 28 && byte > 15))) {
+            thimble_expect(cursor, 0, THIMBLE_ERROR_BAD_VARINT); /* unless the file ended */
             return 0;
-        }
-        if (shift == 28 && byte > 15) {
-            break;
         }
         value |= (byte & 127) << shift;
         if (byte < 128) {
-            if (byte == 0 && shift != 0) {
-                break;
-            }
             return value;
         }
     }
-    thimble_expect(cursor, 0, THIMBLE_ERROR_BAD_VARINT);
-    return 0;
 }
 
 int32_t thimble_read_s(thimble_cursor *cursor) {
@@ -55,11 +42,12 @@ uint32_t thimble_read_count(thimble_cursor *cursor, uint32_t limit) {
 }
 
 uint32_t thimble_read_scale(thimble_cursor *cursor) {
-    uint32_t value = 0;
-    for (uint32_t shift = 0; shift < 32; shift += 8) {
-        value |= read_byte(cursor) << shift;
+    thimble_expect(cursor, cursor->model->program_end - cursor->at >= 4, THIMBLE_ERROR_TRUNCATED);
+    if (cursor->error) {
+        return 0;
     }
-    return value;
+    cursor->at += 4;
+    return thimble_read_u32(cursor->model->data + cursor->at - 4);
 }
 
 uint32_t thimble_crc32(uint32_t crc, const uint8_t *data, uint32_t length) {

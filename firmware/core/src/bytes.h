@@ -47,12 +47,12 @@ static inline thimble_cursor thimble_cursor_at(const thimble_model *model, uint3
     return cursor;
 }
 
-/* Notes an error unless an earlier one stands. */
-void thimble_fail(thimble_cursor *cursor, int32_t error);
+/* Notes an error unless an earlier one stands. It comes negated: instructions for small positive numbers are short. */
+void thimble_fail(thimble_cursor *cursor, int32_t negated);
 
 THIMBLE_ALWAYS_INLINE void thimble_expect(thimble_cursor *cursor, int holds, int32_t error) {
     if (!holds) {
-        thimble_fail(cursor, error);
+        thimble_fail(cursor, -error);
     }
 }
 

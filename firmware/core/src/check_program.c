@@ -79,7 +79,8 @@ static int can_decode(const thimble_registry *registry, const thimble_constant *
 
 /* One constant, whose data may start at `end` of DATA; returns where its data ends. */
 static uint32_t check_constant(thimble_model *model, thimble_cursor *cursor, uint32_t end) {
-    thimble_constant constant = thimble_read_constant(cursor);
+    thimble_constant constant;
+    thimble_read_constant(cursor, &constant);
     const uint32_t *f = constant.fields;
     if (cursor->error) {
         return 0;

@@ -6,15 +6,14 @@ static uint32_t constant_field_count(uint32_t kind) {
                                                : THIMBLE_REQUANT_FIELD_COUNT;
 }
 
-thimble_constant thimble_read_constant(thimble_cursor *cursor) {
-    thimble_constant constant = {
-        thimble_read_below(cursor, THIMBLE_CONSTANT_REQUANT + 1, THIMBLE_ERROR_BAD_CONSTANT), {0}};
-    uint32_t count = constant_field_count(constant.kind);
+void thimble_read_constant(thimble_cursor *cursor, thimble_constant *constant) {
+    uint32_t kind = thimble_read_below(cursor, THIMBLE_CONSTANT_REQUANT + 1, THIMBLE_ERROR_BAD_CONSTANT);
+    uint32_t count = constant_field_count(kind);
+    constant->kind = kind;
     for (uint32_t i = 0; i < count; i++) {
-        int is_signed = constant.kind == THIMBLE_CONSTANT_REQUANT && i == THIMBLE_FIELD_REQUANT_SHIFT_BASE;
-        constant.fields[i] = is_signed ? (uint32_t)thimble_read_s(cursor) : thimble_read_u(cursor);
+        int is_signed = kind == THIMBLE_CONSTANT_REQUANT && i == THIMBLE_FIELD_REQUANT_SHIFT_BASE;
+        constant->fields[i] = is_signed ? (uint32_t)thimble_read_s(cursor) : thimble_read_u(cursor);
     }
-    return constant;
 }
 
 void thimble_read_tensor(thimble_cursor *cursor, thimble_tensor *tensor) {
@@ -130,36 +129,36 @@ void thimble_read_port(thimble_cursor *cursor, thimble_port *port) {
     port->scale_bits = thimble_read_scale(cursor);
 }
 
-/* A cursor where element `index` starts. */
-static thimble_cursor seek(const thimble_model *model, thimble_place *place, uint32_t first, uint32_t index) {
+/* Reads tensor or constant number `index`, by the list that `place` is for. */
+static void find(thimble_model *model, thimble_place *place, uint32_t index, void *element) {
+    int is_tensor = place == &model->tensor_place;
     if (place->at == 0 || place->index > index) {
-        place->at = first;
+        place->at = is_tensor ? model->first_tensor : model->first_constant;
         place->index = 0;
     }
     thimble_cursor cursor = thimble_cursor_at(model, place->at);
-    while (place->index < index) {
-        if (place != &model->tensor_place) {
-            thimble_read_constant(&cursor);
+    for (;; place->index++) {
+        place->at = cursor.at;
+        if (is_tensor) {
+            thimble_read_tensor(&cursor, element);
         } else {
-            thimble_tensor tensor;
-            thimble_read_tensor(&cursor, &tensor);
+            thimble_read_constant(&cursor, element);
         }
-        place->index++;
+        if (place->index == index) {
+            return;
+        }
     }
-    place->at = cursor.at;
-    return cursor;
 }
 
 void thimble_find_tensor(thimble_model *model, uint32_t index, thimble_tensor *tensor) {
-    thimble_cursor cursor = seek(model, &model->tensor_place, model->first_tensor, index);
-    thimble_read_tensor(&cursor, tensor);
+    find(model, &model->tensor_place, index, tensor);
 }
 
 /* The header has the number itself, so that tools that do not compile can read it. */
 typedef char thimble_place_for_each_constant[THIMBLE_MAX_OPERATOR_CONSTANTS == 4 ? 1 : -1];
 
 thimble_constant thimble_constant_of(thimble_model *model, const thimble_operator *op, uint32_t which) {
-    uint32_t index = op->constants[which] - 1u;
-    thimble_cursor cursor = seek(model, &model->constant_places[which], model->first_constant, index);
-    return thimble_read_constant(&cursor);
+    thimble_constant constant;
+    find(model, &model->constant_places[which], op->constants[which] - 1u, &constant);
+    return constant;
 }

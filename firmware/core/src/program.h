@@ -66,7 +66,7 @@ struct thimble_operator_type {
 };
 
 /* Constants are only located; thimble_read_constant also checks the varints. */
-thimble_constant thimble_read_constant(thimble_cursor *cursor);
+void thimble_read_constant(thimble_cursor *cursor, thimble_constant *constant);
 void thimble_read_tensor(thimble_cursor *cursor, thimble_tensor *tensor);
 void thimble_read_operator(thimble_cursor *cursor, thimble_operator *op);
 void thimble_read_port(thimble_cursor *cursor, thimble_port *port);
