@@ -6,24 +6,27 @@ void thimble_fail(thimble_cursor *cursor, int32_t negated) {
     }
 }
 
-static uint32_t read_byte(thimble_cursor *cursor) {
-    thimble_expect(cursor, cursor->at < cursor->model->program_end, THIMBLE_ERROR_TRUNCATED);
-    return cursor->error ? 0 : cursor->model->data[cursor->at++];
-}
-
 uint32_t thimble_read_u(thimble_cursor *cursor) {
-    uint32_t value = 0;
-    for (uint32_t shift = 0;; shift += 7) {
-        uint32_t byte = read_byte(cursor);
+    const thimble_model *model = cursor->model;
+    uint32_t value = 0, at = cursor->at, shift = 0, byte;
+    if (cursor->error) {
+        return 0;
+    }
+    do {
+        if (at >= model->program_end) {
+            thimble_expect(cursor, 0, THIMBLE_ERROR_TRUNCATED);
+            return 0;
+        }
+        byte = model->data[at++];
         if (shift != 0 && (byte == 0 || (shift == 28 && byte > 15))) {
-            thimble_expect(cursor, 0, THIMBLE_ERROR_BAD_VARINT); /* unless the file ended */
+            thimble_expect(cursor, 0, THIMBLE_ERROR_BAD_VARINT);
             return 0;
         }
         value |= (byte & 127) << shift;
-        if (byte < 128) {
-            return value;
-        }
-    }
+        shift += 7;
+    } while (byte > 127);
+    cursor->at = at;
+    return value;
 }
 
 int32_t thimble_read_s(thimble_cursor *cursor) {

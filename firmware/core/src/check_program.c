@@ -19,12 +19,13 @@ static void check_tensors(thimble_model *model, thimble_cursor *cursor) {
 }
 
 /* INTEGERS and REQUANT: `count` values of some bytes each, and what their fields allow. */
-static void check_values(thimble_cursor *cursor, const thimble_constant *constant, uint32_t features) {
+static int32_t check_values(const thimble_constant *constant, uint32_t features) {
     const uint32_t *f = constant->fields;
     uint32_t count = f[THIMBLE_FIELD_INTEGERS_COUNT], bytes;
     int fits, can_scale = 1;
-    thimble_expect(cursor, count != 0, THIMBLE_ERROR_BAD_CONSTANT);
-    thimble_expect(cursor, count <= THIMBLE_MAX_ROW_LENGTH, THIMBLE_ERROR_LIMIT_EXCEEDED);
+    if (count > THIMBLE_MAX_ROW_LENGTH) {
+        return THIMBLE_ERROR_LIMIT_EXCEEDED;
+    }
     if (constant->kind == THIMBLE_CONSTANT_INTEGERS) {
         uint32_t bits = f[THIMBLE_FIELD_INTEGERS_BITS];
         bytes = (count * bits + 7) / 8;
@@ -39,8 +40,10 @@ static void check_values(thimble_cursor *cursor, const thimble_constant *constan
                    : (form <= THIMBLE_REQUANT_FORM_POWER_OF_TWO || is_sign) && base == 0;
         can_scale = (THIMBLE_BUILD_REQUANT_FORMS) >> (form & 31) & 1;
     }
-    thimble_expect(cursor, fits && f[THIMBLE_FIELD_INTEGERS_DATA_BYTES] == bytes, THIMBLE_ERROR_BAD_CONSTANT);
-    thimble_expect(cursor, can_scale, THIMBLE_ERROR_UNSUPPORTED_FEATURE);
+    if (count == 0 || !fits || f[THIMBLE_FIELD_INTEGERS_DATA_BYTES] != bytes) {
+        return THIMBLE_ERROR_BAD_CONSTANT;
+    }
+    return can_scale ? 0 : THIMBLE_ERROR_UNSUPPORTED_FEATURE;
 }
 
 /* Leftover bits of INTEGERS; multipliers and shifts of a REQUANT constant that are not packed. */
@@ -77,37 +80,34 @@ static int can_decode(const thimble_registry *registry, const thimble_constant *
            (coder->next_row[layout] != NULL && (THIMBLE_HAS_DENSE_ROWS || thimble_has_pairs(weights)));
 }
 
-/* One constant, whose data may start at `end` of DATA; returns where its data ends. */
-static uint32_t check_constant(thimble_model *model, thimble_cursor *cursor, uint32_t end) {
-    thimble_constant constant;
-    thimble_read_constant(cursor, &constant);
-    const uint32_t *f = constant.fields;
-    if (cursor->error) {
-        return 0;
-    }
-    int in_words = 0;
-    if (constant.kind == THIMBLE_CONSTANT_WEIGHTS) {
-        int32_t features = thimble_check_weights(&constant);
-        thimble_expect(cursor, features >= 0, features);
-        thimble_expect(cursor, ((uint32_t)features & ~model->features) == 0 && can_decode(model->registry, &constant),
-                       THIMBLE_ERROR_UNSUPPORTED_FEATURE);
-        in_words = f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_BITS;
+/* One constant, whose data may start at `*end` of DATA, which moves to where it ends. */
+static int32_t check_constant(const thimble_model *model, const thimble_constant *constant, uint32_t *end) {
+    const uint32_t *f = constant->fields;
+    int32_t error;
+    int in_words;
+    if (constant->kind == THIMBLE_CONSTANT_WEIGHTS) {
+        error = thimble_check_weights(constant);
+        if (error >= 0 && (((uint32_t)error & ~model->features) || !can_decode(model->registry, constant))) {
+            error = THIMBLE_ERROR_UNSUPPORTED_FEATURE;
+        }
+        in_words = THIMBLE_IS_LAYOUT(BITS, f[THIMBLE_FIELD_WEIGHTS_LAYOUT]);
     } else {
-        check_values(cursor, &constant, model->features);
-        in_words = constant.kind == THIMBLE_CONSTANT_REQUANT &&
+        error = check_values(constant, model->features);
+        in_words = constant->kind == THIMBLE_CONSTANT_REQUANT &&
                    f[THIMBLE_FIELD_REQUANT_FORM] < THIMBLE_REQUANT_FORM_POWER_OF_TWO;
     }
-    /* Offset and length come first in every kind. */
-    uint32_t offset = f[0], length = f[1], start = in_words ? thimble_align4(end) : end;
-    thimble_expect(cursor, offset == start && offset <= model->data_bytes && length <= model->data_bytes - offset,
-                   THIMBLE_ERROR_BAD_CONSTANT);
-    if (cursor->error) {
-        return 0;
+    if (error < 0) {
+        return error;
     }
+    /* Offset and length come first in every kind. */
+    uint32_t offset = f[0], length = f[1], start = in_words ? thimble_align4(*end) : *end;
     const uint8_t *data = model->data + model->data_offset;
-    int fits = thimble_is_zero(data, end, offset) && payload_in_range(&constant, data + offset);
-    thimble_expect(cursor, fits, THIMBLE_ERROR_BAD_CONSTANT);
-    return offset + length;
+    if (offset != start || offset > model->data_bytes || length > model->data_bytes - offset ||
+        !thimble_is_zero(data, *end, offset) || !payload_in_range(constant, data + offset)) {
+        return THIMBLE_ERROR_BAD_CONSTANT;
+    }
+    *end = offset + length;
+    return 0;
 }
 
 static void check_constants(thimble_model *model, thimble_cursor *cursor) {
@@ -115,7 +115,11 @@ static void check_constants(thimble_model *model, thimble_cursor *cursor) {
     model->constant_count = thimble_read_count(cursor, THIMBLE_MAX_CONSTANTS);
     model->first_constant = cursor->at;
     for (uint32_t i = 0; i < model->constant_count && !cursor->error; i++) {
-        end = check_constant(model, cursor, end);
+        thimble_constant constant;
+        thimble_read_constant(cursor, &constant);
+        if (cursor->error == 0) {
+            cursor->error = check_constant(model, &constant, &end);
+        }
     }
     thimble_expect(cursor, end == model->data_bytes, THIMBLE_ERROR_BAD_CONSTANT);
 }

@@ -5,10 +5,9 @@ static int is_between(uint32_t value, uint32_t low, uint32_t high) {
     return value - low <= high - low;
 }
 
-int thimble_is_raw(const thimble_constant *weights) {
+int thimble_is_plain(const thimble_constant *weights) {
     const uint32_t *f = weights->fields;
-    return THIMBLE_HAS(FIXED) && THIMBLE_HAS_LAYOUT(DENSE) && THIMBLE_HAS_MAP(IDENTITY) &&
-           f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_DENSE &&
+    return f[THIMBLE_FIELD_WEIGHTS_LAYOUT] == THIMBLE_LAYOUT_DENSE &&
            f[THIMBLE_FIELD_WEIGHTS_CODER] == THIMBLE_CODER_FIXED &&
            f[THIMBLE_FIELD_WEIGHTS_VALUE_MAP] == THIMBLE_MAP_IDENTITY && f[THIMBLE_FIELD_WEIGHTS_VALUE_BITS] == 8;
 }

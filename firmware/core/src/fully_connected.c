@@ -1,6 +1,4 @@
 /* FULLY_CONNECTED: every weight is used once. */
-#include "fast.h"
-
 #include "build.h"
 #include "check.h"
 #include "dot.h"
@@ -30,12 +28,11 @@ THIMBLE_NOT_INLINED static int8_t requantise(const thimble_output_stage *stage, 
 static int32_t run_raw_blocks(thimble_rows *rows, const int8_t *x, int32_t x_offset, int8_t *out) {
     int32_t cols = (int32_t)rows->stream.cols, row = 0;
     thimble_output_stage stage = rows->stage;
-    thimble_read_stage(rows, 0, &stage);
     while (row + THIMBLE_BLOCK <= (int32_t)rows->stream.rows) {
         uint32_t sums[THIMBLE_BLOCK] = {0, 0, 0, 0};
         thimble_dot_block_offset(x, x_offset, (const int8_t *)rows->stream.payload + row * cols, cols, cols, sums);
         for (int32_t i = 0; i < THIMBLE_BLOCK; i++, row++) {
-            if (rows->scale_count > 1) {
+            if (row == 0 || rows->scale_count > 1) {
                 thimble_read_stage(rows, (uint32_t)row, &stage);
             }
             uint32_t sum = sums[i] + thimble_bias_at(rows, (uint32_t)row);

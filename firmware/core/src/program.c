@@ -61,15 +61,16 @@ static void read_attributes(thimble_cursor *cursor, thimble_operator *op) {
     const thimble_operator_type *type = op->type;
     uint32_t known = type->attribute_count;
     uint32_t count = thimble_read_count(cursor, THIMBLE_MAX_OPERATOR_ATTRIBUTES);
-    int fits = count <= known;
+    int fits = 1;
     for (uint32_t i = 0; i < known; i++) {
         op->attributes[i] = type->defaults[i];
     }
-    /* All are read before they are counted, as the order of the checks wants. */
+    /* All are read before they are judged, as the order of the checks wants; the last one is to be known and to differ
+     * from its default. */
     for (uint32_t i = 0; i < count; i++) {
         int32_t value = thimble_read_s(cursor);
-        if (i < known) {
-            fits = fits && (i + 1 < count || value != op->attributes[i]);
+        fits = i < known && value != op->attributes[i];
+        if (fits) {
             op->attributes[i] = value;
         }
     }
@@ -96,8 +97,7 @@ static uint8_t read_indexes(thimble_cursor *cursor, uint32_t limit, uint32_t end
 void thimble_read_operator(thimble_cursor *cursor, thimble_operator *op) {
     const thimble_model *model = cursor->model;
     uint32_t kind = thimble_read_u(cursor);
-    thimble_expect(cursor, kind < 32 && (model->operators >> (kind & 31) & 1), THIMBLE_ERROR_UNSUPPORTED_OPERATOR);
-    op->type = cursor->error ? NULL : find_type(model, kind);
+    op->type = kind < 32 && (model->operators >> kind & 1) ? find_type(model, kind) : NULL;
     thimble_expect(cursor, op->type != NULL, THIMBLE_ERROR_UNSUPPORTED_OPERATOR);
     if (cursor->error) {
         return;

@@ -31,7 +31,7 @@ static uint32_t part_of(const thimble_constant *weights, int takes) {
     uint32_t cols = f[THIMBLE_FIELD_WEIGHTS_COLS], layout = f[THIMBLE_FIELD_WEIGHTS_LAYOUT];
     int has_parts = THIMBLE_HAS_OPERATOR(FULLY_CONNECTED) && (takes & THIMBLE_TAKES_PARTS) &&
                     f[THIMBLE_FIELD_WEIGHTS_CODER] != THIMBLE_CODER_RANGE &&
-                    (layout == THIMBLE_LAYOUT_DENSE || layout == THIMBLE_LAYOUT_BITMAP) && !thimble_is_raw(weights);
+                    (THIMBLE_IS_LAYOUT(DENSE, layout) || THIMBLE_IS_LAYOUT(BITMAP, layout)) && !thimble_is_raw(weights);
     return has_parts && cols > THIMBLE_PART ? THIMBLE_PART : cols;
 }
 

@@ -91,8 +91,13 @@ static inline int thimble_gives_pairs(const thimble_stream *stream) {
     return THIMBLE_HAS_LAYOUT(SPARSE) && (!THIMBLE_HAS_DENSE_ROWS || stream->positions);
 }
 
+/* Whether weights are int8 as they are. */
+int thimble_is_plain(const thimble_constant *weights);
+
 /* Whether rows of the file are dense rows as they are. */
-int thimble_is_raw(const thimble_constant *weights);
+static inline int thimble_is_raw(const thimble_constant *weights) {
+    return THIMBLE_HAS(FIXED) && THIMBLE_HAS_LAYOUT(DENSE) && THIMBLE_HAS_MAP(IDENTITY) && thimble_is_plain(weights);
+}
 
 /* Whether rows of these weights can be given as pairs: positions have 16 bits. */
 int thimble_has_pairs(const thimble_constant *weights);

@@ -1,10 +1,8 @@
-#include "fast.h"
-
 #include "stream_codes.h"
 
 /* At least 25 bits from a place on. It may lie up to three bytes behind the payload's end, where the next payload or the
  * file's trailer follows: what is read there is found too long when the row is done. */
-static inline uint32_t peek(const uint8_t *byte, uint32_t bit) {
+THIMBLE_ALWAYS_INLINE uint32_t peek(const uint8_t *byte, uint32_t bit) {
     return thimble_read_u32(byte) >> bit;
 }
 

@@ -30,7 +30,7 @@ THIMBLE_NOT_INLINED void thimble_rows_open_stages(thimble_rows *rows, thimble_mo
         rows->scales = (const uint8_t *)&halved;
         rows->shift_base = -1;
     }
-    rows->stage.power_of_two = rows->form == THIMBLE_REQUANT_FORM_POWER_OF_TWO;
+    rows->stage.power_of_two = THIMBLE_HAS_FORM(POWER_OF_TWO) && rows->form == THIMBLE_REQUANT_FORM_POWER_OF_TWO;
 }
 
 int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int takes,
