@@ -33,7 +33,8 @@ static int check_weighted(thimble_step_context *context) {
     const int32_t *a = op->attributes;
     thimble_tensor x = context->x, out = context->out;
     if (x.bits) {
-        thimble_constant weights = thimble_constant_of(context->model, op, 0);
+        thimble_constant weights;
+        thimble_find_constant(context->model, op, 0, &weights);
         int is_conv = op->kind == THIMBLE_OPERATOR_CONV_2D;
         /* Longer rows than a row can be would overflow. */
         if (weights.fields[THIMBLE_FIELD_WEIGHTS_LAYOUT] != THIMBLE_LAYOUT_BITS ||
@@ -232,7 +233,8 @@ static void run_rows(const source *from, thimble_rows *rows, const uint32_t *w, 
 
 static int32_t run_binary(thimble_step_context *context) {
     thimble_rows rows;
-    thimble_constant weights = thimble_constant_of(context->model, context->op, 0);
+    thimble_constant weights;
+    thimble_find_constant(context->model, context->op, 0, &weights);
     const uint32_t *w = (const uint32_t *)(const void *)thimble_payload(context->model, &weights);
     uint32_t left = weights.fields[THIMBLE_FIELD_WEIGHTS_ROWS], words = weights.fields[THIMBLE_FIELD_WEIGHTS_COLS] / 32;
     uint32_t depth = (uint32_t)context->x.shape[3] / 4;

@@ -35,18 +35,21 @@ int thimble_check_window(const thimble_step_context *context, const int32_t *a, 
 
 int thimble_check_weighted(const thimble_step_context *context, thimble_constant *weights) {
     const thimble_operator *op = context->op;
-    *weights = thimble_constant_of(context->model, op, 0);
+    thimble_find_constant(context->model, op, 0, weights);
     uint32_t rows = weights->fields[THIMBLE_FIELD_WEIGHTS_ROWS];
-    thimble_constant requant = thimble_constant_of(context->model, op, 1);
+    thimble_constant requant;
+    thimble_find_constant(context->model, op, 1, &requant);
     uint32_t scales = requant.fields[THIMBLE_FIELD_REQUANT_COUNT];
     if (op->constant_count > 2) {
-        thimble_constant bias = thimble_constant_of(context->model, op, 2);
+        thimble_constant bias;
+        thimble_find_constant(context->model, op, 2, &bias);
         if (bias.fields[THIMBLE_FIELD_INTEGERS_COUNT] != rows) {
             return 0;
         }
     }
     int is_sign = requant.fields[THIMBLE_FIELD_REQUANT_FORM] == THIMBLE_REQUANT_FORM_SIGN;
-    return (scales == 1 || scales == rows) && is_sign == (context->out.bits != 0) &&
+    int is_bits = context->out.bits != 0;
+    return (scales == 1 || scales == rows) && (!THIMBLE_HAS(BIT_ACTIVATIONS) || is_sign == is_bits) &&
            thimble_is_zero_point(op->attributes[THIMBLE_CONV_2D_INPUT_ZERO_POINT]) &&
            thimble_is_zero_point(op->attributes[THIMBLE_CONV_2D_OUTPUT_ZERO_POINT]) &&
            thimble_is_clamp(op->attributes + THIMBLE_CONV_2D_CLAMP_MIN);
@@ -88,8 +91,12 @@ static int check_operands(const check_state *state) {
         return 0;
     }
     for (uint32_t i = 0; i < op->constant_count; i++) {
-        if (op->constants[i] == 0 ||
-            thimble_constant_of(state->step.model, op, i).kind + 1 != type->constant_kinds[i]) {
+        if (op->constants[i] == 0) {
+            return 0;
+        }
+        thimble_constant constant;
+        thimble_find_constant(state->step.model, op, i, &constant);
+        if (constant.kind + 1 != type->constant_kinds[i]) {
             return 0;
         }
     }
@@ -228,7 +235,8 @@ static uint32_t format_scratch_bytes(thimble_model *model, const thimble_operato
     if (!thimble_is_weighted(op->kind)) {
         return 0;
     }
-    thimble_constant weights = thimble_constant_of(model, op, 0);
+    thimble_constant weights;
+    thimble_find_constant(model, op, 0, &weights);
     return thimble_format_stream_bytes(model->registry, &weights);
 }
 

@@ -134,11 +134,15 @@ static uint32_t check_ports(thimble_model *model, thimble_cursor *cursor, uint32
     for (uint32_t i = 0; i < count; i++) {
         thimble_port port;
         thimble_read_port(cursor, &port);
-        thimble_expect(cursor, port.tensor < model->tensor_count, THIMBLE_ERROR_BAD_PORT);
-        thimble_expect(cursor, port.flags <= THIMBLE_PORT_FLAG_FLOAT, THIMBLE_ERROR_RESERVED_BITS);
-        /* The scale is positive and finite, by the bits of an IEEE 754 number. */
-        thimble_expect(cursor, (uint32_t)port.zero_point + 128 < 256 && port.scale_bits - 1 < 0x7F800000u - 1,
-                       THIMBLE_ERROR_BAD_PORT);
+        int32_t error = 0;
+        if (port.tensor >= model->tensor_count) {
+            error = THIMBLE_ERROR_BAD_PORT;
+        } else if (port.flags > THIMBLE_PORT_FLAG_FLOAT) {
+            error = THIMBLE_ERROR_RESERVED_BITS;
+        } else if ((uint32_t)port.zero_point + 128 > 255 || port.scale_bits - 1 > 0x7F800000u - 2) {
+            error = THIMBLE_ERROR_BAD_PORT; /* the scale is positive and finite, by the bits of an IEEE 754 number */
+        }
+        thimble_expect(cursor, error == 0, error);
         if (cursor->error) {
             break;
         }

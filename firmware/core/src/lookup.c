@@ -4,13 +4,15 @@
 #include "check.h"
 
 static int check(thimble_step_context *context) {
-    thimble_constant table = thimble_constant_of(context->model, context->op, 0);
+    thimble_constant table;
+    thimble_find_constant(context->model, context->op, 0, &table);
     return context->x.bytes == context->out.bytes && table.fields[THIMBLE_FIELD_INTEGERS_COUNT] == 256 &&
            table.fields[THIMBLE_FIELD_INTEGERS_BITS] == 8;
 }
 
 static int32_t run(thimble_step_context *context) {
-    thimble_constant constant = thimble_constant_of(context->model, context->op, 0);
+    thimble_constant constant;
+    thimble_find_constant(context->model, context->op, 0, &constant);
     const int8_t *table = (const int8_t *)thimble_payload(context->model, &constant);
     const int8_t *x = (const int8_t *)context->arena + context->x.offset;
     int8_t *out = (int8_t *)context->arena + context->out.offset;

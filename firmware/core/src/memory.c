@@ -44,9 +44,11 @@ static int has_bits(const thimble_model *model) {
 }
 
 static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
-    thimble_constant weights = thimble_constant_of(model, op, 0);
-    int takes = op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D ? 0 : THIMBLE_TAKES_PAIRS;
-    if (op->kind == THIMBLE_OPERATOR_FULLY_CONNECTED) {
+    thimble_constant weights;
+    thimble_find_constant(model, op, 0, &weights);
+    int is_depthwise = THIMBLE_HAS_OPERATOR(DEPTHWISE_CONV_2D) && op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D;
+    int takes = is_depthwise ? 0 : THIMBLE_TAKES_PAIRS;
+    if (THIMBLE_HAS_OPERATOR(FULLY_CONNECTED) && op->kind == THIMBLE_OPERATOR_FULLY_CONNECTED) {
         /* One that makes bits runs as a convolution, which takes whole rows. */
         takes |= has_bits(model) && thimble_tensor_at(model, op->output).bits ? 0 : THIMBLE_TAKES_PARTS;
     }
@@ -69,7 +71,8 @@ static int is_aside(thimble_model *model, const thimble_operator *op) {
 
 /* What a CONV_2D takes that goes by columns; 0: it goes row by row. */
 static uint32_t column_bytes(thimble_model *model, const thimble_operator *op) {
-    thimble_constant weights = thimble_constant_of(model, op, 0);
+    thimble_constant weights;
+    thimble_find_constant(model, op, 0, &weights);
     if (thimble_has_pairs(&weights) || op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
         return 0;
     }
@@ -83,7 +86,8 @@ static uint32_t column_bytes(thimble_model *model, const thimble_operator *op) {
 
 /* Whether columns can do with more memory than is planned for. */
 static int takes_more_columns(thimble_model *model, const thimble_operator *op) {
-    thimble_constant weights = thimble_constant_of(model, op, 0);
+    thimble_constant weights;
+    thimble_find_constant(model, op, 0, &weights);
     thimble_column_need need = thimble_column_need_of(&weights, op, is_aside(model, op));
     return op->schedule != THIMBLE_SCHEDULE_FUSED_DEPTHWISE && !thimble_has_pairs(&weights) &&
            !(need.is_raw && thimble_least_columns(&need).positions == THIMBLE_MOST_POSITIONS);
@@ -95,7 +99,9 @@ static uint32_t gathered_bytes(thimble_model *model, const thimble_operator *op)
     if (op->kind != THIMBLE_OPERATOR_CONV_2D || a[THIMBLE_CONV_2D_KERNEL_H] * a[THIMBLE_CONV_2D_KERNEL_W] == 1) {
         return 0;
     }
-    return thimble_constant_of(model, op, 0).fields[THIMBLE_FIELD_WEIGHTS_COLS] / 8;
+    thimble_constant weights;
+    thimble_find_constant(model, op, 0, &weights);
+    return weights.fields[THIMBLE_FIELD_WEIGHTS_COLS] / 8;
 }
 
 uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op, const thimble_operator *tail) {

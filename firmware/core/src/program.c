@@ -157,8 +157,7 @@ void thimble_find_tensor(thimble_model *model, uint32_t index, thimble_tensor *t
 /* The header has the number itself, so that tools that do not compile can read it. */
 typedef char thimble_place_for_each_constant[THIMBLE_MAX_OPERATOR_CONSTANTS == 4 ? 1 : -1];
 
-thimble_constant thimble_constant_of(thimble_model *model, const thimble_operator *op, uint32_t which) {
-    thimble_constant constant;
-    find(model, &model->constant_places[which], op->constants[which] - 1u, &constant);
-    return constant;
+void thimble_find_constant(thimble_model *model, const thimble_operator *op, uint32_t which,
+                           thimble_constant *constant) {
+    find(model, &model->constant_places[which], op->constants[which] - 1u, constant);
 }

@@ -78,10 +78,12 @@ static inline thimble_tensor thimble_tensor_at(thimble_model *model, uint32_t in
     return tensor;
 }
 /* Constant number `which` of an operator that has it. */
-thimble_constant thimble_constant_of(thimble_model *model, const thimble_operator *op, uint32_t which);
+void thimble_find_constant(thimble_model *model, const thimble_operator *op, uint32_t which,
+                           thimble_constant *constant);
 
 static inline int thimble_is_weighted(uint32_t kind) {
-    return kind <= THIMBLE_OPERATOR_FULLY_CONNECTED; /* the first three */
+    const uint32_t first_three = 2u << THIMBLE_OPERATOR_FULLY_CONNECTED;
+    return (THIMBLE_BUILD_OPERATORS) < first_three || kind <= THIMBLE_OPERATOR_FULLY_CONNECTED;
 }
 
 static inline int thimble_is_fused_head(uint32_t schedule) {

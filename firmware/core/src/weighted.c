@@ -8,14 +8,15 @@ THIMBLE_NOT_INLINED void thimble_rows_open_stages(thimble_rows *rows, thimble_mo
                                                    const thimble_operator *op) {
     static const uint32_t halved = 0x3FFFFFFF; /* PACKED: 2^31 - 1 */
     const int32_t *a = op->attributes;
-    thimble_constant constant = thimble_constant_of(model, op, 1);
+    thimble_constant constant;
+    thimble_find_constant(model, op, 1, &constant);
     rows->scales = thimble_payload(model, &constant);
     rows->form = constant.fields[THIMBLE_FIELD_REQUANT_FORM];
     rows->shift_base = (int32_t)constant.fields[THIMBLE_FIELD_REQUANT_SHIFT_BASE];
     rows->scale_count = constant.fields[THIMBLE_FIELD_REQUANT_COUNT];
     rows->biases = NULL;
     if (op->constant_count > 2) {
-        constant = thimble_constant_of(model, op, 2);
+        thimble_find_constant(model, op, 2, &constant);
         rows->biases = thimble_payload(model, &constant);
         rows->bias_bits = constant.fields[THIMBLE_FIELD_INTEGERS_BITS];
     }
@@ -36,7 +37,8 @@ THIMBLE_NOT_INLINED void thimble_rows_open_stages(thimble_rows *rows, thimble_mo
 int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimble_operator *op, int takes,
                           uint8_t **scratch) {
     thimble_rows_open_stages(rows, model, op);
-    thimble_constant weights = thimble_constant_of(model, op, 0);
+    thimble_constant weights;
+    thimble_find_constant(model, op, 0, &weights);
     uint8_t *own = *scratch;
     *scratch += thimble_stream_bytes(model->registry, &weights, takes);
     return thimble_stream_open(&rows->stream, model, &weights, takes, own);

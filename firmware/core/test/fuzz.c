@@ -44,7 +44,8 @@ static uint64_t work_of(thimble_model *model) {
         thimble_tensor out = thimble_tensor_at(model, op.output);
         work += out.bytes;
         if (thimble_is_weighted(op.kind)) {
-            thimble_constant weights = thimble_constant_of(model, &op, 0);
+            thimble_constant weights;
+            thimble_find_constant(model, &op, 0, &weights);
             uint64_t cols = weights.fields[THIMBLE_FIELD_WEIGHTS_COLS];
             work += (uint64_t)out.bytes * cols;
             work += cols * weights.fields[THIMBLE_FIELD_WEIGHTS_ROWS] * (uint64_t)out.shape[1];
