@@ -18,29 +18,8 @@ static uint32_t sparse_row(const thimble_stream *stream, const int8_t *x, uint32
     return acc;
 }
 
-/* It is large, and once is enough. */
-THIMBLE_NOT_INLINED static int8_t requantise(const thimble_output_stage *stage, uint32_t sum) {
+THIMBLE_NOT_INLINED int8_t thimble_requantise_one(const thimble_output_stage *stage, uint32_t sum) {
     return thimble_requantise(stage, sum);
-}
-
-/* Rows that lie in the file as they are: a block of them shares each activation that is loaded. Returns how many were
- * computed. */
-static int32_t run_raw_blocks(thimble_rows *rows, const int8_t *x, int32_t x_offset, int8_t *out) {
-    int32_t cols = (int32_t)rows->stream.cols, row = 0;
-    thimble_output_stage stage = rows->stage;
-    while (row + THIMBLE_BLOCK <= (int32_t)rows->stream.rows) {
-        uint32_t sums[THIMBLE_BLOCK] = {0, 0, 0, 0};
-        thimble_dot_block_offset(x, x_offset, (const int8_t *)rows->stream.payload + row * cols, cols, cols, sums);
-        for (int32_t i = 0; i < THIMBLE_BLOCK; i++, row++) {
-            if (row == 0 || rows->scale_count > 1) {
-                thimble_read_stage(rows, (uint32_t)row, &stage);
-            }
-            uint32_t sum = sums[i] + thimble_bias_at(rows, (uint32_t)row);
-            out[row] = thimble_is_usual(&stage) ? thimble_requantise_usual(&stage, sum) : requantise(&stage, sum);
-        }
-    }
-    rows->channel = (uint32_t)row;
-    return row;
 }
 
 static int32_t run(thimble_step_context *context) {
@@ -53,7 +32,7 @@ static int32_t run(thimble_step_context *context) {
     int32_t error = thimble_rows_open(&rows, context->model, context->op, THIMBLE_TAKES_PAIRS | THIMBLE_TAKES_PARTS,
                                       &scratch);
     if (error >= 0 && thimble_stream_is_raw(&rows.stream)) {
-        row = run_raw_blocks(&rows, x, x_offset, out);
+        row = thimble_run_raw_blocks(&rows, x, x_offset, out);
         rows.stream.reader.position += (uint32_t)row * rows.stream.cols;
     }
     for (; row < (int32_t)context->out.bytes && error >= 0; row++) {
@@ -69,7 +48,7 @@ static int32_t run(thimble_step_context *context) {
             sum = thimble_gives_pairs(stream) ? sparse_row(stream, x, sum, -x_offset)
                                               : thimble_dot(next, x_offset, stream->row, (int32_t)stream->count, sum);
         } while (stream->left > 0);
-        out[row] = requantise(&rows.stage, sum);
+        out[row] = thimble_requantise_one(&rows.stage, sum);
     }
     return error;
 }

@@ -55,6 +55,13 @@ static inline int32_t thimble_rows_next(thimble_rows *rows) {
     return thimble_stream_next(&rows->stream);
 }
 
+/* thimble_requantise out of line: it is large, and for what is seldom once is enough. */
+int8_t thimble_requantise_one(const thimble_output_stage *stage, uint32_t sum);
+
+/* The rows of a raw stream in blocks of THIMBLE_BLOCK, each times the activations at `x` plus `x_offset`. Returns how
+ * many were computed. */
+int32_t thimble_run_raw_blocks(thimble_rows *rows, const int8_t *x, int32_t x_offset, int8_t *out);
+
 /* `count` sums become activations, `out_step` apart. */
 void thimble_store_sums(const thimble_output_stage *stage, const uint32_t *sums, int32_t count, int8_t *out,
                         int32_t out_step);
