@@ -22,8 +22,13 @@ THIMBLE_INLINE_LOAD uint32_t thimble_read_u16(const uint8_t *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
 
+/* In place on every machine, for loops. */
+THIMBLE_ALWAYS_INLINE uint32_t thimble_load_u32(const uint8_t *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
 THIMBLE_INLINE_LOAD uint32_t thimble_read_u32(const uint8_t *p) {
-    return thimble_read_u16(p) | thimble_read_u16(p + 2) << 16;
+    return thimble_load_u32(p);
 }
 
 /* The same from a multiple of 4. */

@@ -3,7 +3,7 @@
 /* At least 25 bits from a place on. It may lie up to three bytes behind the payload's end, where the next payload or the
  * file's trailer follows: what is read there is found too long when the row is done. */
 THIMBLE_ALWAYS_INLINE uint32_t peek(const uint8_t *byte, uint32_t bit) {
-    return thimble_read_u32(byte) >> bit;
+    return thimble_load_u32(byte) >> bit;
 }
 
 /* The code at `word`, at least 15 bits, that `entry` starts: an entry that is not negative, or an error. Not for gaps of
