@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from host_tools.codec import Frame, FrameReader, encode, pack, unpack
 from host_tools.transports import Transport
@@ -24,6 +25,7 @@ REPLY_WAIT_S = 10.0  # for requests that a device answers at once
 LOAD_WAIT_S = 120.0  # COMMIT: a slow board reads, hashes and checks the whole file
 RUN_WAIT_S = 600.0  # RUN: the largest networks take minutes in bytecode
 BENCH_BATCH_S = 2.0  # a BENCH request asks for as many runs as take about this long
+MOST_COMPLAINTS = 100  # that a device may answer one request with
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -98,6 +100,13 @@ def is_whole(file: bytes) -> bool:
     return hashlib.sha256(file[: _trailer_offset(file)]).digest() == trailer_sha256(file)
 
 
+class _Resend(Enum):
+    """Why a request is sent again: no reply in time, or the device could not read a frame."""
+
+    SILENCE = auto()
+    COMPLAINT = auto()
+
+
 class Client:
     """One session with a device server.
 
@@ -153,34 +162,42 @@ class Client:
             self._transport.write(frame)
             pause_s = min(resend_s, wait_s - waited_s)
             reply = self._wait_for_reply(message, pause_s)
-            if reply is not None:
+            if isinstance(reply, bytes):
                 self._out_of_step = False
                 return reply
-            # Counted as if all of it had passed: a device that only complains must not keep us here for ever.
+            if reply is _Resend.COMPLAINT:
+                # Counted although no time has passed: a device that only complains must not keep us here for
+                # ever. Not counted as silence: a slow device may still complain of what came long before.
+                waited_s += wait_s / MOST_COMPLAINTS
+                continue
             waited_s += pause_s
             resend_s *= 2
         # Whether the device has seen this sequence number is unknown: the next request opens a new session.
         self._out_of_step = True
         raise DeviceTimeout(f"the device did not answer {message.name} within {wait_s:g} s")
 
-    def _wait_for_reply(self, message: Message, pause_s: float) -> bytes | None:
-        """The reply's payload; None when it is time to send the request again."""
+    def _wait_for_reply(self, message: Message, pause_s: float) -> bytes | _Resend:
+        """The reply's payload, or why it is time to send the request again."""
         deadline = time.monotonic() + pause_s
         while (left_s := deadline - time.monotonic()) > 0:
             data = self._transport.read(left_s)
             if not data:
-                return None
+                return _Resend.SILENCE
+            has_complained = False
             for frame in self._reader.feed(data):
                 complaint = self._complaint(frame)
                 if complaint is not None and complaint[1] == 0:
-                    return None  # the device could not read a frame: it may have been this one
+                    has_complained = True  # of a frame that may have been this one; its reply may come behind
+                    continue
                 if frame.sequence != self._sequence:
                     continue  # answer to an earlier repetition
                 if complaint is not None and complaint[1] == message:
                     raise DeviceRefused(complaint[0], complaint[2])
                 if frame.message == message | table.WIRE_REPLY_BIT:
                     return frame.payload
-        return None
+            if has_complained:
+                return _Resend.COMPLAINT
+        return _Resend.SILENCE
 
     @staticmethod
     def _complaint(frame: Frame) -> tuple[ErrorCode, int, str] | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 
+from host_tools.codec import DELIMITER
 from host_tools.transports import Transport
 
+QUIET_S = 0.02  # ends a piece of the line that has no delimiter
 OLD_FRAMES = 50  # that may come again: far fewer than sequence numbers exist
 
 
@@ -24,7 +26,12 @@ class FaultyTransport:
         self.inner.write(self._damaged(data))
 
     def read(self, timeout_s: float) -> bytes:
-        return self._damaged(self.inner.read(timeout_s))
+        # Up to a delimiter: an emulated UART gives single bytes, and no frame would survive damage to each.
+        data = more = self.inner.read(timeout_s)
+        while more and not data.endswith(DELIMITER):
+            more = self.inner.read(QUIET_S)
+            data += more
+        return self._damaged(data)
 
     def close(self) -> None:
         self.inner.close()
