@@ -9,10 +9,13 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 
+from host_tools import serve
 from model_packager import container, reference
 from model_packager import format_table as table
-from model_packager.format_table import ErrorCode
+from model_packager.errors import DeviceRefused
+from model_packager.format_table import ErrorCode, ModelState
 from model_packager.model import Model
 from model_packager.pack import pack
 from tests.random_networks import NetworkBuilder
@@ -123,3 +126,19 @@ def bad_files(file: bytes) -> Iterator[tuple[str, bytes, ErrorCode]]:
     yield "tensor_type", sealed(_changed(file, program + 1, b"\x09")), ErrorCode.BAD_TENSOR
     yield "arena", sealed(_changed(file, 20, b"\x01\0\0\0")), ErrorCode.ARENA_TOO_SMALL
     yield "scratch", sealed(_changed(file, 24, b"\0\0\0\0")), ErrorCode.SCRATCH_TOO_SMALL
+
+
+def check_server_on_micropython() -> None:
+    """What `thimble serve` starts on MicroPython deploys, runs, measures, and refuses by name."""
+    model = packed_model()
+    with serve.start("micropython") as server, server.connect() as client:
+        client.deploy(model, force=True)
+        for _, data, error in bad_files(model):
+            with pytest.raises(DeviceRefused) as caught:
+                client.deploy(data, force=True)
+            assert caught.value.code == error
+        assert client.hello.model_state == ModelState.READY
+        for seed in range(3):
+            inputs = random_inputs(model, seed)
+            assert client.infer(inputs)[0] == expected_outputs(model, inputs)
+        assert len(client.bench(3)) == 3 and client.profile()

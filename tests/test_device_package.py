@@ -10,9 +10,12 @@ import pytest
 
 from host_tools import device_package, serve
 from host_tools.device_package import BYTECODE, PUBLIC_NAMES, build_device_package, device_sources
-from model_packager.errors import DeviceRefused, UsageError
-from model_packager.format_table import Feature, ModelState
-from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs
+from model_packager.errors import UsageError
+from model_packager.format_table import Feature
+from tests.device_models import (
+    check_server_on_micropython,
+    packed_model,
+)
 from tests.file_vectors import FOLDER
 
 
@@ -22,18 +25,7 @@ def test_built_server_deploys_runs_and_refuses_by_name(
 ) -> None:
     build_device_package(architecture, tmp_path / "thimble")
     monkeypatch.setattr(serve, "device_package_folder", lambda: tmp_path / "thimble")
-    model = packed_model()
-    with serve.start("micropython") as server, server.connect() as client:
-        client.deploy(model, force=True)
-        for _, data, error in bad_files(model):
-            with pytest.raises(DeviceRefused) as caught:
-                client.deploy(data, force=True)
-            assert caught.value.code == error
-        assert client.hello.model_state == ModelState.READY
-        for seed in range(3):
-            inputs = random_inputs(model, seed)
-            assert client.infer(inputs)[0] == expected_outputs(model, inputs)
-        assert len(client.bench(3)) == 3 and client.profile()
+    check_server_on_micropython()
 
 
 def test_built_package_keeps_its_public_names(micropython: Path, mpy_cross: Path, tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ import pytest
 
 from host_tools import serve
 from host_tools.device_package import build_device_package, device_sources
-from model_packager.errors import DeviceRefused
-from model_packager.format_table import ModelState
 from tests import conformance
 from tests.conftest import require_module, require_tool
-from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs
+from tests.device_models import (
+    check_server_on_micropython,
+)
 from tests.executors import EXECUTORS, run_firmware
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -136,18 +136,7 @@ def test_natmod_server_deploys_runs_and_refuses_by_name(
     package: Path, micropython: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serve, "device_package_folder", lambda: package)
-    model = packed_model()
-    with serve.start("micropython") as server, server.connect() as client:
-        client.deploy(model, force=True)
-        for _, data, error in bad_files(model):
-            with pytest.raises(DeviceRefused) as caught:
-                client.deploy(data, force=True)
-            assert caught.value.code == error
-        assert client.hello.model_state == ModelState.READY
-        for seed in range(3):
-            inputs = random_inputs(model, seed)
-            assert client.infer(inputs)[0] == expected_outputs(model, inputs)
-        assert len(client.bench(3)) == 3 and client.profile()
+    check_server_on_micropython()
 
 
 @pytest.mark.parametrize("architecture", ["armv6m", "armv7m", "armv7emsp"])
