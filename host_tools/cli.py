@@ -95,7 +95,7 @@ def _flush() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (host_tools/exit_codes.py), 130 after an interrupt."""
+    """Run the command line; returns the exit code (host_tools/exit_codes.py)."""
     # A stream that the caller has closed is None here.
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
@@ -125,9 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         _complain("this takes more memory than the machine has")
         return int(ExitCode.ERROR)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         _complain("interrupted")
-        return 130
+        return int(exit_code(interrupt))
 
 
 if __name__ == "__main__":

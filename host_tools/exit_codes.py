@@ -8,6 +8,7 @@ from model_packager.errors import (
     DeviceRefused,
     DeviceTimeout,
     NoDeviceError,
+    RolledBackError,
     UsageError,
     VerificationError,
 )
@@ -22,6 +23,8 @@ class ExitCode(enum.IntEnum):
     REFUSED = 4  # the device refused the model or the request, and said why
     VERIFICATION_FAILED = 5  # the device found the file damaged, or runs something else afterwards
     TIME_OUT = 6  # the device did not answer
+    ROLLED_BACK = 7  # the device had taken the model and runs its old one again
+    INTERRUPTED = 130  # Ctrl-C, as shells count it
 
 
 # What a device says when the bytes that reached it are not the ones that were packed.
@@ -41,9 +44,10 @@ def exit_code(error: BaseException) -> ExitCode:
     for kind, code in (
         (NoDeviceError, ExitCode.NO_DEVICE),
         (DeviceTimeout, ExitCode.TIME_OUT),
+        (RolledBackError, ExitCode.ROLLED_BACK),
         (VerificationError, ExitCode.VERIFICATION_FAILED),
         (UsageError, ExitCode.USAGE),
     ):
         if isinstance(error, kind):
             return code
-    return ExitCode.ERROR
+    return ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.ERROR

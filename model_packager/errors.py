@@ -51,5 +51,9 @@ class VerificationError(DeviceError):
     """What a device runs is not what was sent."""
 
 
+class RolledBackError(VerificationError):
+    """A device had taken a model, and runs the one before it again."""
+
+
 class DeviceRefused(FormatError):
     """A device refused a request; ``code`` and ``detail`` are its own words."""

@@ -208,7 +208,7 @@ def test_protocol_document_example_is_the_frame_that_it_explains(repository: Pat
 
 def test_protocol_document_lists_the_exit_codes(repository: Path) -> None:
     text = (repository / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d) \|", text.partition("## 5.")[2], re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \|", text.partition("## 5.")[2], re.MULTILINE)
     assert [int(row) for row in rows] == [int(code) for code in ExitCode]
 
 

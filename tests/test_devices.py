@@ -18,6 +18,7 @@ from model_packager.errors import (
     FormatError,
     ImportRefused,
     NoDeviceError,
+    RolledBackError,
     ThimbleError,
     UsageError,
     VerificationError,
@@ -99,6 +100,8 @@ def test_serial_transport_pulled_cable_raises_device_error() -> None:
         (OSError(2, "x"), ExitCode.ERROR),
         (UsageError("x"), ExitCode.USAGE),
         (NoDeviceError("x"), ExitCode.NO_DEVICE),
+        (RolledBackError("x"), ExitCode.ROLLED_BACK),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
         (DeviceRefused(ErrorCode.NO_SPACE, "x"), ExitCode.REFUSED),
         (DeviceRefused(ErrorCode.INTERNAL, "x"), ExitCode.ERROR),
         (VerificationError("x"), ExitCode.VERIFICATION_FAILED),
@@ -106,5 +109,5 @@ def test_serial_transport_pulled_cable_raises_device_error() -> None:
         *((DeviceRefused(code, "x"), ExitCode.VERIFICATION_FAILED) for code in DAMAGED),
     ],
 )
-def test_exit_code_of_each_error(error: Exception, code: ExitCode) -> None:
+def test_exit_code_of_each_error(error: BaseException, code: ExitCode) -> None:
     assert exit_code(error) is code
