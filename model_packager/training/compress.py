@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from model_packager.errors import UsageError
 from model_packager.model import Model
-from model_packager.training.activations import quantised_graph, quantisers, round_as_device
+from model_packager.training.activations import quantised_graph, quantisers, round_as_device, traced
+from model_packager.training.binary_inputs import binarise_inputs
 from model_packager.training.checkpoint import load_checkpoint, save_checkpoint
 from model_packager.training.export import export_model, freeze_weights
 from model_packager.training.layers import Layer, attach_methods, freeze_biases
@@ -76,7 +77,9 @@ def compress(
     """
     torch.manual_seed(recipe.seed)
     teacher = copy.deepcopy(teacher if teacher is not None else module).eval()
-    graph_module = quantised_graph(copy.deepcopy(module))
+    graph_module = traced(copy.deepcopy(module))
+    binarise_inputs(graph_module, recipe)
+    graph_module = quantised_graph(graph_module)
     example = next(iter(valid_loader))[0][:1]
     layers = attach_methods(graph_module, recipe, example)
     _set_steps(graph_module, recipe)

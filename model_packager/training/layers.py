@@ -12,8 +12,10 @@ from model_packager.errors import UsageError
 from model_packager.training.activations import (
     WEIGHTED,
     ActivationQuantiser,
+    compared_norm,
     fused_norm,
     input_quantiser_of,
+    input_scale_of,
     norm_factor,
 )
 from model_packager.training.methods import Method
@@ -102,15 +104,9 @@ def attach_methods(graph_module: fx.GraphModule, recipe: TrainingRecipe, example
     Raises ``UsageError`` when an entry of the recipe matches no layer, or asks for what a layer cannot have.
     """
     modules = dict(graph_module.named_modules())
-    names = [
-        str(node.target)
-        for node in graph_module.graph.nodes
-        if node.op == "call_module" and isinstance(modules[str(node.target)], WEIGHTED)
-    ]
     layers = []
-    for place, name in enumerate(names):
+    for place, (name, entry) in enumerate(entries(graph_module, recipe).items()):
         module = modules[name]
-        entry = recipe.layer((name, _kind(module), f"#{place}"))
         choices = [choice for choice in (entry.prune, entry.quantise) if choice is not None]
         methods = [choice.build(module.weight.detach()) for choice in choices]
         layers.append(Layer(name, place, module, entry, methods))
@@ -125,6 +121,17 @@ def attach_methods(graph_module: fx.GraphModule, recipe: TrainingRecipe, example
     for kind in {type(method) for layer in layers for method in layer.methods}:
         kind.arrange([method for layer in layers for method in layer.methods if type(method) is kind])
     return layers
+
+
+def entries(graph_module: fx.GraphModule, recipe: TrainingRecipe) -> dict[str, LayerRecipe]:
+    """What the recipe says of each layer, by its name, in the order of execution."""
+    modules = dict(graph_module.named_modules())
+    names = [
+        str(node.target)
+        for node in graph_module.graph.nodes
+        if node.op == "call_module" and isinstance(modules[str(node.target)], WEIGHTED)
+    ]
+    return {name: recipe.layer((name, _kind(modules[name]), f"#{place}")) for place, name in enumerate(names)}
 
 
 def _count_positions(graph_module: fx.GraphModule, layers: list[Layer], example: Tensor) -> None:
@@ -158,20 +165,33 @@ def freeze_biases(graph_module: fx.GraphModule, layers: list[Layer]) -> None:
         module = layer.module
         if parametrize.is_parametrized(module, "bias"):
             parametrize.remove_parametrizations(module, "bias", leave_parametrized=True)
-        source, norm = input_quantiser_of(graph_module, layer.name), fused_norm(graph_module, layer.name)
-        if source is None:
+        input_scale = input_scale_of(graph_module, layer.name)
+        if input_scale is None:
             continue
-        unit = source.scale_and_zero_point()[0] * layer.scales()
+        unit = input_scale * layer.scales()
+        compared = compared_norm(graph_module, layer.name)
+        norm = compared or fused_norm(graph_module, layer.name)
         with torch.no_grad():
             if norm is not None:
-                assert norm.running_mean is not None
-                factor = norm_factor(norm)
-                own = torch.zeros_like(factor) if module.bias is None else module.bias
-                moved = (own - norm.running_mean) * factor
-                steps = ((moved + norm.bias) / (unit * factor.abs())).round()
-                norm.bias.copy_(steps * unit * factor.abs() - moved)
+                _freeze_norm(norm, module.bias, unit, is_compared=compared is not None)
             elif module.bias is not None:
                 module.bias.copy_((module.bias / unit).round() * unit)
+
+
+def _freeze_norm(norm: nn.BatchNorm2d, own: Tensor | None, unit: Tensor, is_compared: bool) -> None:
+    """Move the norm's bias so that the folded bias is one that the packer stores, for a layer with the bias
+    `own`.
+
+    Where a sign follows, the packer stores floor(bias) as a threshold; half a unit above that decides the
+    same for every sum, and leaves none on the threshold itself, where float32 would round it to either side.
+    """
+    assert norm.running_mean is not None
+    factor = norm_factor(norm)
+    steps_unit = unit * factor.abs()
+    moved = ((torch.zeros_like(factor) if own is None else own) - norm.running_mean) * factor
+    steps = (moved + norm.bias) / steps_unit
+    steps = steps.floor() + 0.5 if is_compared else steps.round()
+    norm.bias.copy_(torch.where(steps_unit > 0, steps * steps_unit - moved, norm.bias))
 
 
 def _kind(module: nn.Module) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from model_packager.training.methods.binary_connect import BinaryConnect
+from model_packager.training.methods.bnn import BinarizedNetwork
 from model_packager.training.methods.bwn import BinaryWeightNetwork
 from model_packager.training.methods.dynamic_fixed_point import DynamicFixedPoint
 from model_packager.training.methods.energy_aware import EnergyAware
@@ -18,6 +19,7 @@ from model_packager.training.methods.ternary_connect import TernaryConnect
 from model_packager.training.methods.ttq import TrainedTernary
 from model_packager.training.methods.twn import TernaryWeightNetwork
 from model_packager.training.methods.weight_sharing import WeightSharing
+from model_packager.training.methods.xnor_net import XnorNet
 
 PRUNING: dict[str, type[Method]] = {
     method.name: method for method in (Magnitude, OptimalBrainDamage, Structured, LoadBalanced, EnergyAware)
@@ -35,6 +37,8 @@ QUANTISING: dict[str, type[Method]] = {
         TrainedTernary,
         BinaryConnect,
         BinaryWeightNetwork,
+        BinarizedNetwork,
+        XnorNet,
     )
 }
 

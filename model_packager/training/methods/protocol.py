@@ -24,10 +24,13 @@ class Integers(NamedTuple):
 
 
 class Method(nn.Module):
-    """One layer's method. ``forward`` is the identity until training has reached the share ``start``."""
+    """One layer's method. ``forward`` is the identity until training has reached the share ``start``.
+
+    ``binary_inputs``: the layer reads signs (``training.binary_inputs``), from the first step on."""
 
     name: ClassVar[str]
     quantises: ClassVar[bool] = True
+    binary_inputs: ClassVar[bool] = False
 
     def __init__(self, weight: Tensor, start: float = 0.0) -> None:
         super().__init__()
