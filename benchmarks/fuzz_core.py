@@ -28,9 +28,9 @@ SEEDS = (VECTORS / "files", VECTORS / "fuzz")
 WAYS = {"m0": "-DTHIMBLE_NARROW_MULTIPLY", "m4": "-DTHIMBLE_DSP_EMULATED"}
 LONGEST_INPUT_BYTES = 4096
 SECONDS_PER_INPUT = 20
-# The most that one allocation may take: the target's own are under 1 MiB. There is no limit on resident memory:
-# libFuzzer asks getrusage, whose peak a process inherits from the one that started it, so that a large caller
-# (a long run of pytest) would look like a finding.
+# The most that one allocation may take: the target's own are under 1 MiB. There is no limit on resident
+# memory: libFuzzer asks getrusage, whose peak a process inherits from the one that started it, so that a
+# large caller (a long run of pytest) would look like a finding.
 LARGEST_ALLOCATION_MIB = 64
 
 
