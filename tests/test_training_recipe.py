@@ -81,6 +81,7 @@ def test_recipe_parts_arrive() -> None:
         ("training: {epoch: 3}", "training has no key 'epoch'"),
         ("training: {epochs: many}", "training: epochs takes int, not 'many'"),
         ("training: {distillation: {wait: 1}}", "distillation has no key 'wait'"),
+        ("training: {precision: int3}", "precision is one of float32, bfloat16, not 'int3'"),
         ("layers: {match: x}", "layers is a list"),
         ("layers: [{prune: {method: magnitude}}]", "layer entry 1 has no 'match'"),
         ("layers: [{match: x, quantise: {method: magnitude}}]", "has a 'method', one of binary_connect"),

@@ -26,7 +26,7 @@ class FrozenWeights(nn.Module):
         self.register_buffer("scales", integers.scales)
 
     def forward(self, weight: Tensor) -> Tensor:
-        real = self.values.to(torch.float32) * by_row(self.scales, self.values)
+        real = self.values.to(self.scales.dtype) * by_row(self.scales, self.values)
         if not torch.onnx.is_in_onnx_export():
             return real
         zero_points = torch.zeros(len(self.scales), dtype=torch.int32)

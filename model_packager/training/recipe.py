@@ -20,6 +20,7 @@ from model_packager.recipe import parse_encoding
 from model_packager.training.methods import PRUNING, QUANTISING, Method
 
 Part = TypeVar("Part")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class EarlyStop:
 @dataclass(frozen=True)
 class Training:
     """The optimiser (Adam) and its schedule: `learning_rate` until the share `hold` of all steps, then linear
-    to `final_rate` of it."""
+    to `final_rate` of it. precision: "bfloat16" multiplies in that format until activations are quantised,
+    twice as fast on processors with instructions for it and slower on others (Micikevicius et al. 2018,
+    "Mixed precision training", section 3: weights and updates stay float32)."""
 
     epochs: int = 10
     batch_size: int = 200
@@ -52,6 +55,7 @@ class Training:
     hold: float = 0.0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    precision: str = "float32"
     distillation: Distillation | None = None
     early_stop: EarlyStop | None = None
 
@@ -143,6 +147,9 @@ def parse_training_recipe(text: str) -> TrainingRecipe:
             if training.get(name) is not None:
                 training[name] = _build(training[name], name, kind)
         parts["training"] = _build(training, "training", Training)
+        precision = parts["training"].precision
+        if precision not in PRECISIONS:
+            raise UsageError(f"training: precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     if "activations" in given:
         parts["activations"] = _build(given["activations"], "activations", Activations)
     if given.get("start") is not None:
