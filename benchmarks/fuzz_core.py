@@ -82,7 +82,7 @@ def fuzz(program: Path, corpus: Path, seconds: int, seed: int) -> Fuzzing:
 
 
 def keep(program: Path, corpus: Path) -> int:
-    """Copy to tests/vectors/fuzz what reaches code that no vector reaches, few files for all of it; returns the
+    """Copy to tests/vectors/fuzz what reaches code that no vector reaches, few files for all; returns the
     number of files."""
     kept = SEEDS[1]
     kept.mkdir(exist_ok=True)
