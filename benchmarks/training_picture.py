@@ -28,6 +28,7 @@ NETWORKS = ("lenet300", "lenet5", "fashion", "resnet8")
 PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 520, 330, 2
 LEFT, RIGHT, TOP, BOTTOM = 56, 20, 44, 40  # around a panel's axes
 HEAD_HEIGHT = 64
+MOST_TICKS = 6
 FONT_SIZE, LETTER_WIDTH = 11, 5.6
 COLOURS = {"ours": "#2a6f97", "method": "#7fb0cc", "published": "#d1603d", "float32": "#555555"}
 LEGEND = {
@@ -107,7 +108,7 @@ class _Panel:
         for accuracy in _steps(self.lowest, self.highest):
             y = self.y(accuracy)
             yield _line(self.left + LEFT, y, right, y)
-            yield _text(self.left + LEFT - 6, y + 4, f"{accuracy:g} %", colour="#777777", anchor="end")
+            yield _text(self.left + LEFT - 6, y + 4, f"{accuracy:.1f} %", colour="#777777", anchor="end")
 
     def _label(self, mark: Point) -> str:
         """Beside the mark, where the fewest other marks and labels are."""
@@ -133,9 +134,13 @@ class _Panel:
 
 
 def _decades(first: float, last: float) -> Iterable[int]:
-    """1, 2, 5, 10, ... thousand between two sizes."""
-    ticks = [step * 10**power for power in range(3, 8) for step in (1, 2, 5)]
-    return [tick for tick in ticks if first <= tick <= last]
+    """1, 2, 5, 10, ... thousand between two sizes, or 1, 3, 10 ... where those are many."""
+    for steps in ((1, 2, 5), (1, 3)):
+        ticks = [step * 10**power for power in range(3, 8) for step in steps]
+        ticks = [tick for tick in ticks if first <= tick <= last]
+        if len(ticks) <= MOST_TICKS:
+            break
+    return ticks
 
 
 def _steps(low: float, high: float) -> Iterable[float]:

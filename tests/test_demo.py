@@ -14,6 +14,7 @@ import numpy as np
 from model_packager import container, reference
 from model_packager.pack import pack
 from model_packager.sample_arrays import batches_for_inputs, quantised_batch
+from tests.conftest import require_tool
 
 DEMO_LEVELS = (
     "int8, lossless",
@@ -63,14 +64,20 @@ def test_demo_int8_file_is_reproducible_and_classifies(
 
 
 def test_compressed_networks_run_on_the_firmware_bit_for_bit(repository: Path, micropython: Path) -> None:
+    """In MicroPython, but for ResNet-8, and on an emulated Cortex-M4."""
+    from benchmarks.training import RUNS, load_result
+
+    require_tool("arm-none-eabi-gcc")
+    require_tool("qemu-system-arm")
     command = [sys.executable, str(repository / "examples" / "compressed.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=repository.parent)
     assert done.returncode == 0, done.stderr
-    from benchmarks.training import RUNS, load_result
-
-    rows = re.findall(r"([\d,]+) +[\d]+x +([\d.]+) % +[\d,]+ +8 of 8", done.stdout)
-    results = [run for run in RUNS if load_result(run) is not None]
-    assert rows and len(rows) == sum(run.network != "resnet8" for run in results)
+    rows = re.findall(r"([\d,]+) +\d+x +[\d.]+ % +[\d,]+ +(8 of 8|-) +3 of 3 +([\d,]+)", done.stdout)
+    results = [load_result(run) for run in RUNS]
+    sizes = [f"{result['file_bytes']:,}" for result in results if result is not None]
+    assert sizes and [row[0] for row in rows] == sizes
+    assert [row[1] for row in rows].count("-") == 1
+    assert all(int(row[2].replace(",", "")) > 100_000 for row in rows)
 
 
 def test_recorded_results_are_those_of_the_committed_files(repository: Path, data_dir: Path) -> None:
@@ -93,3 +100,18 @@ def test_recorded_results_are_those_of_the_committed_files(repository: Path, dat
     measured = accuracy(gestures, *load_windows("test"))
     recorded = load_result(next(run for run in RUNS if run.name == "gesture_small"))
     assert recorded is not None and abs(measured - recorded["accuracy"]) < 0.01
+
+
+def test_training_picture_has_a_mark_for_each_result_and_published_figure() -> None:
+    from xml.etree import ElementTree
+
+    from benchmarks.training import PUBLISHED, all_runs, load_result
+    from benchmarks.training_picture import COLOURS, NETWORKS, draw
+
+    marks = [element.get("fill") for element in ElementTree.fromstring(draw()).iter() if element.get("d")]
+    assert marks.count(COLOURS["published"]) == len(PUBLISHED) + 1  # one in the legend
+    circles = [element for element in ElementTree.fromstring(draw()).iter() if element.tag.endswith("circle")]
+    recorded = [
+        run for run in all_runs().values() if load_result(run) is not None and run.network in NETWORKS
+    ]
+    assert len(circles) == len(recorded) + 2
