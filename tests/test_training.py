@@ -38,7 +38,7 @@ layers:
   - {match: "#0", quantise: {method: learned_step, bits: 5}}
   - {match: depthwise_conv_2d, quantise: {method: learned_step, bits: 5}}
   - match: head
-    quantise: {method: rate_aware, levels: 3, rate: 1.0}
+    quantise: {method: rate_aware, levels: 3, rate: 2.0e-4}
     bias_bits: 6
     encoding: any-range-any
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; `make test-train` installs it")
@@ -22,7 +24,7 @@ from model_packager.training.methods.load_balanced import LoadBalanced  # noqa: 
 from model_packager.training.methods.log_domain import LogDomain  # noqa: E402
 from model_packager.training.methods.magnitude import Magnitude  # noqa: E402
 from model_packager.training.methods.optimal_brain_damage import OptimalBrainDamage  # noqa: E402
-from model_packager.training.methods.rate_aware import RateAware  # noqa: E402
+from model_packager.training.methods.rate_aware import RateAware, bits_saved  # noqa: E402
 from model_packager.training.methods.structured import Structured  # noqa: E402
 from model_packager.training.methods.ternary_connect import TernaryConnect  # noqa: E402
 from model_packager.training.methods.ttq import TrainedTernary  # noqa: E402
@@ -154,15 +156,31 @@ def test_rate_aware_takes_over_the_grid_that_the_weights_lie_on() -> None:
         RateAware(normal(3, 50), initial_step=0.0)
 
 
-def test_rate_aware_pulls_small_weights_alone() -> None:
-    """Weights on the levels -1, 0 and 1 move towards zero by rate * learning rate; larger ones stay."""
-    weight = torch.tensor([[0.05, -0.60, 1.40, -1.60, 3.0]])
-    method = begun(RateAware(weight, levels=3, rate=2.0, ramp_end=0.5), weight)
+def test_rate_aware_pull_is_what_the_coder_saves() -> None:
+    """Half zeros, three eighths ones, an eighth twos: 1 bit, 1.415 and a sign, 3 and a sign."""
+    weight = torch.tensor([[0.0, 0.1, -0.2, 0.3, 0.8, -1.1, 1.2, -2.3]])
+    method = begun(RateAware(weight, levels=2, rate=0.5, ramp_end=0.5), weight)
     method.step.data.fill_(1.0)
-    method.after_step(weight, Moment(0.5, 0.1))
-    torch.testing.assert_close(weight, torch.tensor([[0.0, -0.40, 1.20, -1.60, 3.0]]))
-    method.after_step(weight, Moment(0.125, 0.1))  # a quarter of the ramp: 0.25^1.5 of the strength
-    torch.testing.assert_close(weight, torch.tensor([[0.0, -0.375, 1.175, -1.60, 3.0]]))
+    saved = bits_saved(weight.abs().round().long(), 2)
+    torch.testing.assert_close(saved, torch.tensor([1.415, 1.415, 1.585]), atol=1e-3, rtol=0)
+    weight.grad = torch.zeros_like(weight)
+    method.after_backward(weight, Moment(0.5, 0.1))
+    expected = 0.5 * torch.tensor([[0, 1, -1, 1, 1, -1, 1, -1]]) * saved[[0, 1, 1, 1, 1, 1, 1, 2]]
+    torch.testing.assert_close(weight.grad, expected)
+    weight.grad.zero_()
+    method.after_backward(weight, Moment(0.125, 0.1))  # a quarter of the ramp: 0.25^1.5 of the strength
+    torch.testing.assert_close(weight.grad, expected / 8)
+    weight.grad.zero_()
+    method.after_backward(weight, Moment(0.8, 0.1))
+    assert not weight.grad.any()
+
+
+def test_bits_saved_sum_to_the_difference_of_prices() -> None:
+    """From the last level to zero: all that the weight costs more than a zero does."""
+    sizes = torch.tensor([0] * 80 + [1] * 12 + [2] * 5 + [3] * 3)
+    saved = bits_saved(sizes, 3)
+    assert float(saved[1:].sum()) == pytest.approx(math.log2(80 / 3) + 1)
+    assert (bits_saved(torch.tensor([2, 2, 2, 1]), 2) >= 0).all()  # never a pull upwards
 
 
 def test_rate_aware_zeros_stay_zero_after_the_freeze() -> None:
@@ -173,13 +191,6 @@ def test_rate_aware_zeros_stay_zero_after_the_freeze() -> None:
     weight += 1.0
     assert method(weight).tolist() == [[0.0, 2.0, -1.0]]
     assert method.integers(weight).values.tolist() == [[0, 2, -1]]
-
-
-def test_rate_aware_neuron_rate_shortens_rows_and_kills_the_weakest() -> None:
-    weight = torch.tensor([[3.0, 4.0], [0.03, 0.04]])
-    method = begun(RateAware(weight, rate=0.0, neuron_rate=1.0), weight)
-    method.after_step(weight, Moment(0.65, 0.1))
-    torch.testing.assert_close(weight, torch.tensor([[2.94, 3.92], [0.0, 0.0]]))
 
 
 def test_rate_aware_higher_rate_leaves_fewer_weights() -> None:
@@ -194,13 +205,15 @@ def test_rate_aware_higher_rate_leaves_fewer_weights() -> None:
         for step in range(600):
             optimizer.zero_grad()
             (inputs @ method(weight)[0] - targets).square().mean().backward()
+            with torch.no_grad():
+                method.after_backward(weight, Moment((step + 1) / 600, 1e-2))
             optimizer.step()
             with torch.no_grad():
                 method.after_step(weight, Moment((step + 1) / 600, 1e-2))
         error = (inputs @ method(weight)[0] - targets).square().mean().item()
         return int((method.integers(weight).values != 0).sum()), error
 
-    (many, small), (few, large) = train(0.0), train(1.5)
+    (many, small), (few, large) = train(0.0), train(0.05)
     assert few < many and small <= large < 0.5 * targets.square().mean().item()
 
 

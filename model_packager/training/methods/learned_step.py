@@ -16,13 +16,14 @@ from model_packager.training.methods.protocol import Integers, Method, row_scale
 
 class _LearnedStep(torch.autograd.Function):
     """step * clamp(round(weight / step), low, high). To the weight, gradients pass unchanged inside the range
-    of the levels; to the step goes equation 3 times the gradient's scale."""
+    of the levels, and outside too where `everywhere` says so; to the step goes equation 3 times the
+    gradient's scale."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, step: Tensor, low: int, high: int, everywhere: bool) -> Tensor:
         scaled = weight / step
         ctx.save_for_backward(scaled)
-        ctx.low, ctx.high = low, high
+        ctx.low, ctx.high, ctx.everywhere = low, high, everywhere
         return scaled.clamp(low, high).round_().mul_(step)
 
     @staticmethod
@@ -32,12 +33,18 @@ class _LearnedStep(torch.autograd.Function):
         inside = clamped == scaled
         of_step = clamped.round() - torch.where(inside, scaled, torch.zeros_like(scaled))
         scale = (scaled.numel() * ctx.high) ** -0.5
-        return gradient * inside, (gradient * of_step).sum() * scale, None, None
+        of_weight = gradient if ctx.everywhere else gradient * inside
+        return of_weight, (gradient * of_step).sum() * scale, None, None, None
 
 
-def quantise_with_learned_step(weight: Tensor, step: Tensor, low: int, high: int) -> Tensor:
-    """``weight`` on the grid step * (low..high), differentiable in both; ``step`` is a scalar tensor."""
-    return _LearnedStep.apply(weight, step, low, high)
+def quantise_with_learned_step(
+    weight: Tensor, step: Tensor, low: int, high: int, everywhere: bool = False
+) -> Tensor:
+    """``weight`` on the grid step * (low..high), differentiable in both; ``step`` is a scalar tensor.
+
+    everywhere: weights beyond the last level get their gradients too; without it they can never come back.
+    """
+    return _LearnedStep.apply(weight, step, low, high, everywhere)
 
 
 class LearnedStep(Method):
