@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # an isolated build do
 from host_tools.native_extension import COMPILE, builder, include_folders, sources
 
 DATA_FOLDERS = {
-    "host_tools.data.boards": ("boards", ["*.toml", "*.md"]),
+    "host_tools.data.boards": ("boards", ["*/board.toml", "*.md"]),
     "host_tools.data.core": ("firmware/core", ["**/*.h", "**/*.c", "**/*.mk", "**/*.md"]),
     "host_tools.data.platform": ("firmware/platform", ["**/*.h", "**/*.c", "**/*.ld"]),
     "host_tools.data.server": ("firmware/server", ["**/*.h", "**/*.c", "**/*.md"]),

@@ -72,6 +72,7 @@ def test_emulated_board_keyword_network_equals_its_golden_outputs(
         assert hello.board == board.description
         assert hello.max_payload == board.firmware.max_payload
         assert hello.heap_free_bytes >= board.heap_bytes
+        assert hello.slot_bytes == board.model.flash_store_bytes
         assert Capability.INSTRUCTIONS in hello.capabilities
         client.deploy(keyword_network)
         for sample, expected in list(zip(golden["in0"], golden["out0_tflm"], strict=True))[:2]:

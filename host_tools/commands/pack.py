@@ -43,12 +43,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="a device refuses to go back to a lower version of the same id (default: 0)",
     )
+    parser.add_argument(
+        "--board",
+        metavar="NAME",
+        help="fail, and write nothing, where the model does not fit this board's flash or RAM",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, write beside and rename, print what was saved."""
     from host_tools.atomic_file import replacing
+    from host_tools.boards import load_board
+    from host_tools.fit import check_fit
     from host_tools.progress import progress_bar
     from model_packager.errors import UsageError
     from model_packager.pack import pack
@@ -56,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from model_packager.sample_arrays import load_arrays
 
     started = time.monotonic()
+    board = load_board(arguments.board) if arguments.board else None
     calibration = load_arrays(arguments.calibration) if arguments.calibration else None
     recipe = load_recipe(arguments.recipe) if arguments.recipe else None
     if arguments.model_version is not None and arguments.model_id is None:
@@ -73,12 +81,16 @@ def run(arguments: argparse.Namespace) -> int:
             model_version=arguments.model_version,
             progress=update,
         )
+    needs = [] if board is None else check_fit(board, result.model, len(result.data))
     with replacing(output) as file:
         file.write(result.data)
     seconds = round(time.monotonic() - started, 2)
     report = result.report
     if arguments.json:
-        print(json.dumps({"output": str(output), **asdict(report), "seconds": seconds}))
+        figures = {"output": str(output), **asdict(report), "seconds": seconds}
+        if board is not None:
+            figures["board"] = {"name": board.name, "needs": [asdict(need) for need in needs]}
+        print(json.dumps(figures))
         return 0
     share = (
         f", {report.file_bytes / report.source_bytes:.1%} of {report.source_bytes:,}"
@@ -90,5 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
     if removed:
         weights = f"{removed:,} of {report.weights_before:,} weights"
         print(f"  {report.channels_removed:,} dead channels removed, with {weights}")
+    if board is not None:
+        shares = (f"{need.needed_bytes:,} of {need.room_bytes:,} ({need.where})" for need in needs)
+        print(f"  fits {board.description}: {', '.join(shares)}")
     print(f"  RAM peak {report.ram_peak_bytes:,} bytes, scratch included: {report.arena_bytes:,} for tensors")
     return 0
