@@ -26,10 +26,10 @@ def add_device_option(parser: argparse.ArgumentParser, other: str = "") -> None:
         "--target",
         "--port",
         metavar="T",
-        default=os.environ.get("THIMBLE_TARGET"),
+        default=os.environ.get("THIMBLE_PORT") or os.environ.get("THIMBLE_TARGET"),
         help=f"serial port of the device, or {', '.join(serve.TARGETS)}, for which a server is started"
         f"{other and ', or ' + other} "
-        "(default: $THIMBLE_TARGET, else the only serial device that is plugged in)",
+        "(default: $THIMBLE_PORT, $THIMBLE_TARGET, else the only serial device that is plugged in)",
     )
 
 
