@@ -1,11 +1,11 @@
 """What running binary saves: instructions of one inference on Cortex-M beside the int8 version of the same
 network, in the C core.
 
-The network is a CNN for 28 x 28 images with random weights, which do not change the counts: a convolution
-from int8, two of 3 x 3 with 32 and 64 channels, max pools, a fully connected layer to int8. Binary: bits
-between the layers, weights of -1 and +1 (XNOR and counted bits). int8: the same shapes with int8 weights
-and activations, ReLU in the place of signs, packed for speed. The outputs of both are checked, as in
-benchmarks/core_counts.py, which counts.
+The network is that of examples/fashion, a CNN for 28 x 28 images: 3 x 3 convolutions with 32, 64 and 64
+channels, max pools, a fully connected layer. Binary: the trained XNOR-Net, bits between the layers, weights
+of -1 and +1 behind the first one (XNOR and counted bits). int8: the float network, quantised with 200
+training images; both packed for speed. The outputs of both are checked, as in benchmarks/core_counts.py,
+which counts.
 
     python benchmarks/binary_counts.py                 on M0, M3 and M4
     python benchmarks/binary_counts.py --core m4 --steps
@@ -24,33 +24,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.core_build import CPUS, build_objects
 from benchmarks.core_counts import Count, count, print_steps, require_tools
-from model_packager.format_table import OperatorKind
+from benchmarks.training import fashion
+from examples.image_sets import REPOSITORY
+from model_packager import container
 from model_packager.model import Model
-from model_packager.pack import pack
-from tests.random_networks import NetworkBuilder
+from model_packager.pack import PackResult, import_model, pack
 
-SIDE = 28
-CHANNELS = (32, 64, 64)
+FOLDER = REPOSITORY / "examples" / "fashion"
+CALIBRATION_COUNT = 200
 CORES = ("m0", "m3", "m4")
 
 
-def network(binary: bool) -> Model:
-    """The CNN, without a plan."""
-    builder = NetworkBuilder(1)
-    tensor = builder.input((1, SIDE, SIDE, 1))
-    for place, channels in enumerate(CHANNELS):
-        if not binary:
-            tensor = builder.conv(tensor, channels, 3)
-        elif place == 0:
-            tensor = builder.to_bits(tensor, channels)
-        else:
-            tensor = builder.by_sign(builder.bit_conv(tensor, channels))
-        tensor = builder.bit_pool(tensor) if binary else builder.pool(tensor, OperatorKind.MAX_POOL_2D)
-    if binary:
-        builder.output(builder.bit_fully_connected(tensor, 10))
-    else:
-        builder.output(builder.fully_connected(tensor, 10))
-    return builder.model
+def packed_networks() -> dict[str, PackResult]:
+    """Both forms of the network, packed for speed."""
+    source = FOLDER / "fashion.onnx"
+    images = fashion("train")[0][:CALIBRATION_COUNT]
+    calibration = {import_model(source).inputs[0].name: images}
+    binary = container.load((FOLDER / "fashion_xnor.thimble").read_bytes())
+    return {
+        "int8": pack(source, "speed", calibration=calibration),
+        "binary": pack(binary, "speed"),
+    }
 
 
 def products(model: Model) -> int:
@@ -88,11 +82,10 @@ def main() -> None:
     require_tools()
     with tempfile.TemporaryDirectory() as name:
         folder, files = Path(name), {}
-        for kind in ("int8", "binary"):
-            model = network(kind == "binary")
+        for kind, packed in packed_networks().items():
             files[kind] = folder / f"{kind}.thimble"
-            files[kind].write_bytes(pack(model, "speed").data)
-            print(f"{kind}: {products(model):,} products")
+            files[kind].write_bytes(packed.data)
+            print(f"{kind}: {products(packed.model):,} products")
         print("| core | network | file | instructions, M | memory | stack |")
         print("|---|---|---|---|---|---|")
         for core in arguments.core or CORES:

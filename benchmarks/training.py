@@ -132,10 +132,6 @@ def _on_mnist(network: str, recipe: str) -> Run:
     return Run(network, recipe, folder_name="mnist", is_kept=False)
 
 
-def _on_fashion(recipe: str) -> Run:
-    return Run("fashion", recipe, is_kept=False)
-
-
 SUMMARY = (
     SummaryRow("fixed point, not tuned", "8, 10", 0.4, "8, 8", _on_mnist("lenet300", "fixed_untuned")),
     SummaryRow("fixed point, fine-tuned", "8, 8", 0.6, "8, 8", _on_mnist("lenet300", "fixed_point")),
@@ -145,7 +141,7 @@ SUMMARY = (
     SummaryRow("BinaryConnect", "1, 32", 19.2, "1, 8", _on_mnist("lenet300", "binary_connect")),
     SummaryRow("BWN", "1, 32", 0.8, "1, 8", _on_mnist("lenet300", "bwn")),
     SummaryRow("BWN", "1, 32", 0.8, "1, 8", _on_mnist("lenet5", "bwn"), "bwn_loss"),
-    SummaryRow("BNN", "1, 1", 29.8, "1, 1", _on_fashion("bnn")),
+    SummaryRow("BNN", "1, 1", 29.8, "1, 1", _on_mnist("lenet300", "bnn")),
     SummaryRow("XNOR-Net", "1, 1", 11.0, "1, 1", Run("fashion", "xnor"), "xnor_loss"),
     SummaryRow("LogNet", "5 and 4, 4", 3.2, "4, 4", _on_mnist("lenet300", "log_domain")),
     SummaryRow("weight sharing", "8 and 4, 16", 0.0, "4, 8", _on_mnist("lenet300", "weight_sharing")),

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.binary_counts import network
 from benchmarks.core_build import CORE, CPUS
 from benchmarks.lenet300 import packed_lenet300
 from host_tools import cli
@@ -28,6 +27,7 @@ from tests.tiny_models import TINY_MODELS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DIGITS = REPOSITORY / "examples" / "digits" / "digits_int8.thimble"
+XNOR = DIGITS.parents[1] / "fashion" / "fashion_xnor.thimble"
 MODELS = ["digits", "bits", "kws", "ic", "lenet300"]
 FILES = {"kws": "kws_ref_model_int8", "ic": "ic_pretrainedResnet_int8"}
 RUNS = 2
@@ -60,7 +60,7 @@ def model_of(request: pytest.FixtureRequest) -> Callable[[str], bytes]:
         if name == "digits":
             return DIGITS.read_bytes()
         if name == "bits":
-            return pack(network(binary=True)).data
+            return XNOR.read_bytes()
         data = request.getfixturevalue("data_dir")
         if name == "lenet300":
             return packed_lenet300(data, "size").data
