@@ -32,6 +32,7 @@ QEMU_TARGET, QEMU_BOARD = "qemu:", "qemu_"  # --target qemu:m4 is the board qemu
 UNIX = load_board("unix")
 HEAP_BYTES = UNIX.heap_bytes  # of MicroPython
 CONNECT_WAIT_S = 10.0
+WRITE_WAIT_S = 60.0  # on a machine that does much else, an emulator may not read for longer than any board
 # MicroPython shows an exception that nobody catches on stdout, which is the line to the client here.
 SAY_WHY = """
 import sys
@@ -160,7 +161,7 @@ class ServerProcess:
         Raises:
             DeviceError: the server has ended; its last words are in the message.
         """
-        transport = SerialTransport(self.port)
+        transport = SerialTransport(self.port, write_timeout_s=WRITE_WAIT_S)
         try:
             started = time.monotonic()
             while True:
