@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 import tty
@@ -17,15 +18,22 @@ START_WAIT_S = 10.0
 
 
 @contextlib.contextmanager
-def micropython_prompt(micropython: Path, folder: Path) -> Iterator[str]:
-    """The serial port of a MicroPython that was started in `folder`, whose file system it has."""
+def micropython_prompt(program: Path, folder: Path, *arguments: str) -> Iterator[str]:
+    """The serial port of a MicroPython (or of a shell that starts one) that was started in `folder`, whose
+    file system it has."""
     master, slave = os.openpty()
     tty.setraw(slave)
     port = os.ttyname(slave)
     # As on a board, the package comes from the file system.
-    environment = {**os.environ, "MICROPYPATH": f"{folder}:.frozen"}
+    environment = {**os.environ, "MICROPYPATH": f":{folder}/lib:.frozen"}
     process = subprocess.Popen(
-        [micropython], stdin=master, stdout=master, stderr=master, cwd=folder, env=environment
+        [program, *arguments],
+        stdin=master,
+        stdout=master,
+        stderr=master,
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
     )
     try:
         transport = SerialTransport(port)
@@ -36,7 +44,7 @@ def micropython_prompt(micropython: Path, folder: Path) -> Iterator[str]:
         transport.close()
         yield port
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         os.close(slave)
         os.close(master)
@@ -50,4 +58,4 @@ def evaluated(port: str, expression: str) -> bytes:
     while not answer.endswith(PROMPT) and (data := transport.read(2.0)):
         answer += data
     transport.close()
-    return answer.split(b"\r\n", 1)[1].removesuffix(PROMPT).strip()
+    return answer.partition(expression.encode() + b"\r\n")[2].removesuffix(PROMPT).strip()
