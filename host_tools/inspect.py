@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_packager import container
-from model_packager.format_table import ConstantKind, Feature, OperatorKind
+from model_packager.encoders.descriptor import StreamDescriptor
+from model_packager.format_table import ConstantKind, Feature, FloatFormat, OperatorKind
 from model_packager.model import Model
 from model_packager.passes.kernel_scratch import (
     is_fused_tail,
@@ -25,9 +26,9 @@ from model_packager.passes.plan_memory import arena_occupancy
 
 # What a span of `container.byte_map` belongs to, by the start of its label; the first match counts.
 _PARTS = (
-    (r"constant \d+: weights", "weights"),
+    (r"constant \d+: (weights|floats)", "weights"),
     (r"constant \d+: requant", "requantisation"),
-    (r"constant \d+: integers", "biases and tables"),
+    (r"constant \d+: integers|constant \d+: function", "biases and tables"),
     (r"constant", "descriptors of constants"),
     (r"operator", "operators"),
     (r"tensor", "tensors"),
@@ -137,6 +138,10 @@ def _parts(parsed: container.ParsedFile) -> tuple[FilePart, ...]:
     return tuple(FilePart(name, size, size / len(parsed.data)) for name, size in largest_first)
 
 
+def _encoding_name(encoding: StreamDescriptor | FloatFormat) -> str:
+    return encoding.name.lower() if isinstance(encoding, FloatFormat) else encoding.encoding.name
+
+
 def _weights(parsed: container.ParsedFile, model: Model) -> tuple[WeightsRow, ...]:
     rows: list[WeightsRow] = []
     owner: dict[int, int] = {}  # constant -> operator that counts its bytes
@@ -154,7 +159,7 @@ def _weights(parsed: container.ParsedFile, model: Model) -> tuple[WeightsRow, ..
                 len(values),
                 values.shape[1],
                 float(np.count_nonzero(values) / values.size),
-                operator.weights.encoding.encoding.name,
+                _encoding_name(operator.weights.encoding),
                 size,
                 8 * parsed.constants[constant].length / values.size,
                 size / len(parsed.data),
@@ -210,7 +215,7 @@ def inspect_file(data: bytes) -> Inspection:
     """
     parsed = container.parse(data)
     model = container.load(data)
-    weights = [c for c in parsed.constants if c.kind is ConstantKind.WEIGHTS]
+    weights = [c for c in parsed.constants if c.kind in (ConstantKind.WEIGHTS, ConstantKind.FLOATS)]
     header = parsed.header
     return Inspection(
         name=model.name,

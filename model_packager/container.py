@@ -33,12 +33,16 @@ from model_packager.container_read import (
 )
 from model_packager.container_write import RESERVED_METADATA, Signer, write
 from model_packager.encoders import Encoding, Objective, Stream, decode
+from model_packager.encoders.floats import unpack_floats
 from model_packager.errors import FormatError, PackError
 from model_packager.format_table import (
+    FUNCTION_PARAMETERS,
     OPERATOR_ATTRIBUTES,
     SHA256_BYTES,
     ConstantKind,
     ErrorCode,
+    FloatFormat,
+    FloatFunction,
     Limit,
     OperatorKind,
     RequantForm,
@@ -113,7 +117,8 @@ def dump(
     signer: Signer | None = None,
     keep_operator_names: bool = False,
 ) -> bytes:
-    """The file of an integer model whose memory is planned; the model is not changed.
+    """The file of a model whose memory is planned; the model is not changed. A float model is stored where
+    all its weights have a ``FloatFormat`` as encoding.
 
     ``arena_bytes`` of the file is the end of the last tensor, in whole words of 4 bytes.
 
@@ -138,7 +143,7 @@ def dump(
 
 
 def load(data: Buffer) -> Model:
-    """The model of a file, weights decoded: an integer ``Model`` equal to the one that was dumped, except for
+    """The model of a file, weights decoded: a ``Model`` equal to the one that was dumped, except for
     what a file does not keep (weight scales, scales of inner tensors, names that the metadata lacks).
 
     ``Weights.encoding`` is the ``StreamDescriptor`` in the file.
@@ -247,7 +252,11 @@ def _operator(parsed: ParsedFile, operator: ParsedOperator, index: int) -> Opera
             continue
         constant = parsed.constants[reference]
         fields, payload = constant.fields, parsed.payload(constant)
-        if constant.kind is ConstantKind.REQUANT:
+        if constant.kind is ConstantKind.FLOATS:
+            _set_floats(result, fields, payload)
+        elif constant.kind is ConstantKind.FUNCTION:
+            result.options = _unpack_function(fields, payload)
+        elif constant.kind is ConstantKind.REQUANT:
             result.requant = _unpack_requant(payload, fields)
         elif constant.kind is ConstantKind.WEIGHTS:
             result.weights = _decode_weights(parsed, constant, index)
@@ -256,6 +265,24 @@ def _operator(parsed: ParsedFile, operator: ParsedOperator, index: int) -> Opera
         else:
             result.bias = unpack_integers(payload, fields["count"], fields["bits"])
     return result
+
+
+def _set_floats(operator: Operator, fields: dict[str, int], payload: bytes) -> None:
+    """Give an operator its weights, or after them its bias."""
+    stored_as = FloatFormat(fields["format"])
+    values = unpack_floats(payload, stored_as).reshape(fields["rows"], fields["cols"])
+    if operator.weights is None:
+        operator.weights = Weights(values, encoding=stored_as)
+    else:
+        operator.bias = values.ravel()
+
+
+def _unpack_function(fields: dict[str, int], payload: bytes) -> dict[str, Any]:
+    """The options of an operator with a function."""
+    function = FloatFunction(fields["function"])
+    values = unpack_floats(payload, FloatFormat.FP32).tolist()
+    named = zip(FUNCTION_PARAMETERS.get(function, ()), values, strict=True)
+    return {"function": function.name.lower(), **dict(named)}
 
 
 def _decode_weights(parsed: ParsedFile, constant: ParsedConstant, index: int) -> Weights:

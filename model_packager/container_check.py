@@ -25,10 +25,12 @@ from model_packager.container_read import (
 from model_packager.encoders.scratch import stream_scratch_bytes
 from model_packager.errors import FormatError
 from model_packager.format_table import (
+    OPERATOR_ATTRIBUTES,
     OPERATOR_CONSTANTS,
     ConstantKind,
     DType,
     ErrorCode,
+    Feature,
     Layout,
     OperatorKind,
     RequantForm,
@@ -61,6 +63,13 @@ CONSTANT_KINDS = {
     "bias": ConstantKind.INTEGERS,
     "table": ConstantKind.INTEGERS,
 }
+# Of operators that make floats; nothing is requantised.
+FLOAT_CONSTANT_KINDS = {
+    "weights": ConstantKind.FLOATS,
+    "bias": ConstantKind.FLOATS,
+    "table": ConstantKind.FUNCTION,
+}
+INTEGER_ATTRIBUTES = ("zero_point", "multiplier", "shift", "clamp_min", "clamp_max", "diff_min", "value")
 WINDOW_LIMIT = 65535  # largest kernel, stride, dilation and pad, so that products of two fit 32 bits
 
 
@@ -94,6 +103,10 @@ class _Check:
         index = constants[position] if position < len(constants) else None
         return None if index is None else self.parsed.constants[index]
 
+    @property
+    def is_float(self) -> bool:
+        return bool(self.outputs) and self.outputs[0].dtype is DType.FLOAT32
+
     # -- operands
 
     def operands(self) -> None:
@@ -106,13 +119,23 @@ class _Check:
         self.require(len(self.outputs) == 1, f"it has {len(self.outputs)} outputs, not 1")
         names = OPERATOR_CONSTANTS.get(self.operator.kind, ())
         self.require(len(self.operator.constants) <= len(names), "it has too many constants")
+        kinds = FLOAT_CONSTANT_KINDS if self.is_float else CONSTANT_KINDS
         for position, name in enumerate(names):
-            constant = self.constant(position)
-            kind = CONSTANT_KINDS[name.strip("[]")]
+            constant, what = self.constant(position), name.strip("[]")
             if constant is None:
-                self.require(name.startswith("["), f"its {name} are missing")
+                self.require(name.startswith("[") or what not in kinds, f"its {what} are missing")
             else:
-                self.require(constant.kind is kind, f"its {name.strip('[]')} are of the wrong kind")
+                self.require(constant.kind is kinds.get(what), f"its {what} are of the wrong kind")
+        if self.is_float:
+            self.float_attributes()
+
+    def float_attributes(self) -> None:
+        """What only integers need has its default."""
+        self.require(self.operator.schedule is ScheduleKind.WHOLE, "an operator on floats has a schedule")
+        for item in OPERATOR_ATTRIBUTES[self.operator.kind]:
+            if item.name.endswith(INTEGER_ATTRIBUTES):
+                value = self.operator.attributes[item.name]
+                self.require(value == item.default, f"its {item.name} is {value}, and its tensors are floats")
 
     def dtypes(self) -> None:
         first = self.outputs[0].dtype
@@ -123,7 +146,7 @@ class _Check:
             return
         self.require(all(tensor.dtype is first for tensor in self.inputs), "its tensors differ in dtype")
         if self.operator.kind is OperatorKind.LOOKUP:
-            self.require(first is DType.INT8, "a table takes int8 only")
+            self.require(first in (DType.INT8, DType.FLOAT32), "a table takes int8 only")
         self.require(first is not DType.BIT or self.operator.kind in BIT_MOVING, "it takes no bits")
 
     # -- shapes and attributes
@@ -132,7 +155,7 @@ class _Check:
         self.attribute(name, *DTYPE_RANGES[self.outputs[0].dtype if dtype is None else dtype])
 
     def clamp(self) -> None:
-        if self.outputs[0].dtype is DType.BIT:
+        if self.outputs[0].dtype in (DType.BIT, DType.FLOAT32):
             self.attribute("clamp_min", -128, -128)
             self.attribute("clamp_max", 127, 127)
             return
@@ -168,15 +191,13 @@ class _Check:
         self.zero_point("input_zero_point", self.inputs[0].dtype)
         self.zero_point("output_zero_point")
         self.clamp()
-        requant, bias = self.constant(1), self.constant(2)
-        assert requant is not None
-        count = requant.fields["count"]
-        self.require(count in (1, rows), f"{count} requantisations for {rows} rows")
+        bias, to_bits = self.constant(2), self.outputs[0].dtype is DType.BIT
+        if not self.is_float:
+            self.requantised(rows, to_bits)
         if bias is not None:
-            self.require(bias.fields["count"] == rows, f"{bias.fields['count']} biases for {rows} rows")
-        to_bits = self.outputs[0].dtype is DType.BIT
-        is_sign = requant.fields["form"] == RequantForm.SIGN
-        self.require(is_sign == to_bits, "its output and its requantisation disagree about bits")
+            count = bias.fields["rows" if self.is_float else "count"]
+            self.require(count == rows, f"{count} biases for {rows} rows")
+            self.require(bias.fields.get("cols", 1) == 1, "its biases are no column")
         channels = self.inputs[0].shape4[3]
         if self.inputs[0].dtype is DType.BIT:
             channels = self.bit_input()
@@ -202,6 +223,14 @@ class _Check:
             self.attribute("groups", 1, 1)
             self.require(rows % channels == 0, f"{rows} rows are no multiple of {channels} channels")
         self.require(cols == taps, f"{cols} columns, not {taps}")
+
+    def requantised(self, rows: int, to_bits: bool) -> None:
+        requant = self.constant(1)
+        assert requant is not None
+        count = requant.fields["count"]
+        self.require(count in (1, rows), f"{count} requantisations for {rows} rows")
+        is_sign = requant.fields["form"] == RequantForm.SIGN
+        self.require(is_sign == to_bits, "its output and its requantisation disagree about bits")
 
     def bit_input(self) -> int:
         """Weights of an operator that reads bits; returns the channels that its rows have for each cell."""
@@ -277,6 +306,8 @@ class _Check:
 
     def lookup(self) -> None:
         self.same_count()
+        if self.is_float:
+            return
         table = self.constant(0)
         assert table is not None
         self.require(
@@ -422,7 +453,7 @@ class _Check:
             self.apart(others[0])
 
     def scratch_bytes(self) -> int:
-        if self.operator.kind not in WEIGHTED:
+        if self.operator.kind not in WEIGHTED or self.is_float:
             return 0
         constant = self.constant(0)
         assert constant is not None
@@ -462,9 +493,10 @@ def cross_check(parsed: ParsedFile) -> None:
     """Check operators, arena and outputs against each other.
 
     Raises:
-        FormatError: ``bad_operator``, ``scratch_too_small``, ``bad_constant``, ``arena_too_small``,
-            ``bad_tensor`` or ``bad_port``.
+        FormatError: ``unsupported_feature``, ``bad_operator``, ``scratch_too_small``, ``bad_constant``,
+            ``arena_too_small``, ``bad_tensor`` or ``bad_port``.
     """
+    _check_floats(parsed)
     inputs = {port.tensor for port in parsed.inputs}
     ready = inputs | {i for i, t in enumerate(parsed.tensors) if t.flags & TensorFlag.PERSISTENT}
     written = set(inputs)
@@ -509,6 +541,14 @@ def cross_check(parsed: ParsedFile) -> None:
     for number, port in enumerate(parsed.outputs):
         if port.tensor not in ready:
             raise fail(ErrorCode.BAD_PORT, f"output {number} is tensor {port.tensor}, which nothing writes")
+
+
+def _check_floats(parsed: ParsedFile) -> None:
+    """A file of floats holds nothing else."""
+    with_floats = parsed.header.required_features & Feature.FLOAT_TENSORS
+    others = [i for i, tensor in enumerate(parsed.tensors) if tensor.dtype is not DType.FLOAT32]
+    if with_floats and others:
+        raise fail(ErrorCode.UNSUPPORTED_FEATURE, f"floats are required, and tensor {others[0]} has none")
 
 
 def _check_arena(parsed: ParsedFile, between: set[int]) -> None:

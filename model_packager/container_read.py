@@ -12,11 +12,15 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from model_packager.encoders.descriptor import StreamDescriptor, check_descriptor
+from model_packager.encoders.floats import ITEM_BYTES, unpack_floats
 from model_packager.errors import FormatError
 from model_packager.format_table import (
     CONSTANT_FIELDS,
     FORMAT_VERSION,
+    FUNCTION_PARAMETERS,
     GOLDEN,
     HEADER,
     MAGIC,
@@ -30,6 +34,8 @@ from model_packager.format_table import (
     DType,
     ErrorCode,
     Feature,
+    FloatFormat,
+    FloatFunction,
     HeaderFlag,
     Layout,
     Limit,
@@ -49,7 +55,7 @@ Buffer = bytes | bytearray | memoryview
 Span = tuple[int, int, str]  # offset, length, what
 
 # Version 1 defines these bits but no bytes that would use them, so no reader of version 1 has them.
-RESERVED_FEATURES = Feature.ROW_INDEX | Feature.FLOAT_TENSORS | Feature.COLUMN_SCAN
+RESERVED_FEATURES = Feature.ROW_INDEX | Feature.COLUMN_SCAN
 READER_FEATURES = int(sum(Feature)) & ~int(RESERVED_FEATURES)
 READER_OPERATORS = sum(1 << kind for kind in OperatorKind)
 
@@ -69,9 +75,16 @@ DTYPE_FEATURES = {
     DType.BIT: Feature.BIT_ACTIVATIONS,
     DType.FLOAT32: Feature.FLOAT_TENSORS,
 }
-DTYPE_ALIGNMENTS = {DType.INT8: 1, DType.INT16: 2, DType.BIT: 4}
-# Of zero points; a tensor of bits has none.
-DTYPE_RANGES = {DType.INT8: (-128, 127), DType.INT16: (-32768, 32767), DType.BIT: (0, 0)}
+# Constants of models that are stored as floats.
+FLOAT_CONSTANTS = (ConstantKind.FLOATS, ConstantKind.FUNCTION)
+DTYPE_ALIGNMENTS = {DType.INT8: 1, DType.INT16: 2, DType.BIT: 4, DType.FLOAT32: 4}
+# Of zero points; bits and floats have none.
+DTYPE_RANGES = {
+    DType.INT8: (-128, 127),
+    DType.INT16: (-32768, 32767),
+    DType.BIT: (0, 0),
+    DType.FLOAT32: (0, 0),
+}
 
 
 @dataclass(frozen=True)
@@ -441,7 +454,7 @@ class ProgramReader:
 
     def _shape(self, dtype: DType, what: str) -> tuple[int, ...]:
         shape: list[int] = []
-        size_bytes = 2 if dtype is DType.INT16 else 1
+        size_bytes = 1 if dtype is DType.BIT else DTYPE_ALIGNMENTS[dtype]
         for _ in range(self.cursor.count(Limit.RANK)):
             dimension = self.cursor.u()
             if dimension == 0:
@@ -457,7 +470,8 @@ class ProgramReader:
     def _constant(self, index: int) -> None:
         what = f"byte {self.cursor.offset}: constant {index}"
         kind_code = self.cursor.u()
-        if kind_code not in set(ConstantKind):
+        with_floats = self.header.required_features & Feature.FLOAT_TENSORS
+        if kind_code not in set(ConstantKind) or (kind_code in FLOAT_CONSTANTS and not with_floats):
             raise fail(ErrorCode.BAD_CONSTANT, f"{what} has kind {kind_code}")
         kind = ConstantKind(kind_code)
         fields = {
@@ -467,6 +481,8 @@ class ProgramReader:
             self._need(stream_features(stream_descriptor(fields, what)), what)
         elif kind is ConstantKind.INTEGERS:
             _check_integers_fields(fields, what)
+        elif kind in FLOAT_CONSTANTS:
+            _check_float_fields(kind, fields, what)
         else:
             _check_requant_fields(fields, self.header.required_features, what)
         constant = ParsedConstant(kind, fields, self.data_start + fields["data_offset"])
@@ -474,6 +490,8 @@ class ProgramReader:
         self.parsed.constants.append(constant)
         if kind is ConstantKind.INTEGERS:
             _check_integers_payload(fields, self.parsed.payload(constant), what)
+        elif kind in FLOAT_CONSTANTS:
+            _check_float_payload(kind, fields, self.parsed.payload(constant), what)
         elif kind is ConstantKind.REQUANT:
             _check_requant_payload(fields, self.parsed.payload(constant), what)
 
@@ -661,3 +679,26 @@ def _check_requant_payload(fields: dict[str, int], payload: bytes, what: str) ->
         for shift in struct.unpack(f"<{count}b", shifts):
             if not low <= shift <= high:
                 raise fail(ErrorCode.BAD_CONSTANT, f"{what} has a shift of {shift}, outside {low} to {high}")
+
+
+def _check_float_fields(kind: ConstantKind, fields: dict[str, int], what: str) -> None:
+    if kind is ConstantKind.FUNCTION:
+        if fields["function"] not in set(FloatFunction):
+            raise fail(ErrorCode.BAD_CONSTANT, f"{what} has function {fields['function']}")
+        parameters = FUNCTION_PARAMETERS.get(FloatFunction(fields["function"]), ())
+        _check_data_bytes(fields, 4 * len(parameters), what)
+        return
+    if fields["format"] not in set(FloatFormat):
+        raise fail(ErrorCode.BAD_CONSTANT, f"{what} has float format {fields['format']}")
+    count = fields["rows"] * fields["cols"]
+    if count == 0:
+        raise fail(ErrorCode.BAD_CONSTANT, f"{what} is empty")
+    if count > Limit.WEIGHTS:
+        raise fail(ErrorCode.LIMIT_EXCEEDED, f"{what} has {count} values > {Limit.WEIGHTS}")
+    _check_data_bytes(fields, count * ITEM_BYTES[FloatFormat(fields["format"])], what)
+
+
+def _check_float_payload(kind: ConstantKind, fields: dict[str, int], payload: bytes, what: str) -> None:
+    stored_as = FloatFormat.FP32 if kind is ConstantKind.FUNCTION else FloatFormat(fields["format"])
+    if not np.isfinite(unpack_floats(payload, stored_as)).all():
+        raise fail(ErrorCode.BAD_CONSTANT, f"{what} has a value that is not finite")

@@ -1,4 +1,4 @@
-"""Writes a Thimble file: an integer ``Model`` goes in, the bytes of docs/FORMAT.md come out.
+"""Writes a Thimble file: a ``Model`` goes in, the bytes of docs/FORMAT.md come out.
 
 Weights become streams (the one given, or the one that ``encoders.choose`` finds), biases and tables take the
 fewest bits that hold them, requantisations the smallest form, and identical constants are stored once. The
@@ -40,11 +40,13 @@ from model_packager.encoders import (
 )
 from model_packager.encoders.bit_planes import BINARY
 from model_packager.encoders.choose import raw
+from model_packager.encoders.floats import pack_floats
 from model_packager.encoders.scratch import is_raw, stream_scratch_bytes
 from model_packager.errors import PackError
 from model_packager.format_table import (
     CONSTANT_FIELDS,
     FORMAT_VERSION,
+    FUNCTION_PARAMETERS,
     GOLDEN,
     HEADER,
     MAGIC,
@@ -54,7 +56,10 @@ from model_packager.format_table import (
     ConstantKind,
     DType,
     Feature,
+    FloatFormat,
+    FloatFunction,
     HeaderFlag,
+    OperatorKind,
     RequantForm,
     ScheduleKind,
     SectionFlag,
@@ -159,6 +164,21 @@ def _add_weights(pool: _ConstantPool, stream: Stream) -> int:
     return pool.add(ConstantKind.WEIGHTS, fields, stream.payload)
 
 
+def _add_floats(pool: _ConstantPool, values: Array, stored_as: FloatFormat) -> int:
+    rows, cols = values.shape
+    fields = {"rows": rows, "cols": cols, "format": int(stored_as)}
+    return pool.add(ConstantKind.FLOATS, fields, pack_floats(values, stored_as))
+
+
+def _add_function(pool: _ConstantPool, options: dict[str, Any], what: str) -> int:
+    function = FloatFunction.__members__.get(str(options.get("function")).upper())
+    if function is None:
+        raise PackError(f"{what} has the function {options.get('function')}, which cannot be stored")
+    parameters = np.array([options[name] for name in FUNCTION_PARAMETERS.get(function, ())], np.float32)
+    payload = pack_floats(parameters, FloatFormat.FP32) if parameters.size else b""
+    return pool.add(ConstantKind.FUNCTION, {"function": int(function)}, payload)
+
+
 def _add_integers(pool: _ConstantPool, values: Array) -> int:
     bits, payload = pack_integers(values)
     return pool.add(ConstantKind.INTEGERS, {"count": values.size, "bits": bits}, payload)
@@ -237,6 +257,25 @@ def _operator_constants(
     numbers: list[int | None] = [_add_weights(pool, stream), _add_requant(pool, operator.requant)]
     if operator.bias is not None and np.any(operator.bias):
         numbers.append(_add_integers(pool, operator.bias))
+    return numbers
+
+
+def _float_constants(pool: _ConstantPool, operator: Operator, what: str) -> list[int | None]:
+    """Numbers in the pool of a float operator's weights and bias, or of its function."""
+    if operator.options.get("activation", "none") != "none":
+        raise PackError(f"{what} has a fused activation; floats are stored without (split_activations)")
+    if operator.options.get("value", 0.0) != 0.0 or operator.options.get("beta", 1.0) != 1.0:
+        raise PackError(f"{what} has the options {operator.options}, which cannot be stored as floats")
+    if operator.kind is OperatorKind.LOOKUP:
+        return [_add_function(pool, operator.options, what)]
+    if operator.weights is None:
+        return []
+    stored_as = operator.weights.encoding
+    if not isinstance(stored_as, FloatFormat):
+        raise PackError("a float model is stored with a float format for its weights; or quantise it first")
+    numbers: list[int | None] = [_add_floats(pool, operator.weights.values, stored_as)]
+    if operator.bias is not None and np.any(operator.bias):
+        numbers += [None, _add_floats(pool, operator.bias.reshape(-1, 1), stored_as)]
     return numbers
 
 
@@ -363,17 +402,20 @@ def write(
     keep_operator_names: bool,
 ) -> bytes:
     """The bytes of a file; see ``container.dump``."""
-    if model.is_float:
-        raise PackError("a float model cannot be stored; quantise it first")
-    if any(tensor.dtype not in (DType.INT8, DType.INT16, DType.BIT) for tensor in model.tensors):
-        raise PackError("only tensors of int8, int16 and bits can be stored")
+    dtypes = {tensor.dtype for tensor in model.tensors}
+    is_float = dtypes == {DType.FLOAT32}
+    if not is_float and not dtypes <= {DType.INT8, DType.INT16, DType.BIT}:
+        raise PackError("only tensors of int8, int16 and bits can be stored, or float32 for all")
     pool, streams = _ConstantPool(), {}
     constants: list[list[int | None]] = []
     for index, operator in enumerate(model.operators):
+        what = f"operator {index} ({operator.kind.name})"
+        if is_float:
+            constants.append(_float_constants(pool, operator, what))
+            continue
         if operator.weights is not None:
             reads_bits = model.reads_bits(operator)
             streams[index] = _stream(operator.weights, encodings.get(index), objective, reads_bits)
-        what = f"operator {index} ({operator.kind.name})"
         constants.append(_operator_constants(pool, operator, streams.get(index), what))
     placed, constants_program, data = pool.place()
     program = _tensors_program(model) + constants_program + u_varint(len(model.operators))

@@ -279,6 +279,36 @@ class ConstantKind(enum.IntEnum):
     WEIGHTS = 0  # a stream of rows
     INTEGERS = 1  # count signed integers of `bits` bits each, packed LSB first
     REQUANT = 2  # multipliers and shifts, one or one per output channel
+    FLOATS = 3  # rows times cols floats; only with FLOAT_TENSORS
+    FUNCTION = 4  # a function of one float, its parameters as float32; only with FLOAT_TENSORS
+
+
+class FloatFormat(enum.IntEnum):
+    """How a float is stored; it is computed with as float32."""
+
+    FP32 = 0  # IEEE 754 binary32
+    FP16 = 1  # IEEE 754 binary16
+    BFLOAT16 = 2  # the upper half of a binary32
+
+
+class FloatFunction(enum.IntEnum):
+    RELU = 0  # max(x, 0)
+    RELU6 = 1  # min(max(x, 0), 6)
+    RELU_N1_TO_1 = 2  # min(max(x, -1), 1)
+    CLIP = 3  # parameters low, high
+    LEAKY_RELU = 4  # parameter alpha
+    HARD_SIGMOID = 5  # min(max(alpha x + beta, 0), 1), parameters alpha, beta
+    HARD_SWISH = 6  # x min(max(x + 3, 0), 6) / 6
+    LOGISTIC = 7  # 1 / (1 + exp(-x))
+    TANH = 8
+    SIGN = 9  # 1 where x >= 0, else -1
+
+
+FUNCTION_PARAMETERS: dict[FloatFunction, tuple[str, ...]] = {
+    FloatFunction.CLIP: ("low", "high"),
+    FloatFunction.LEAKY_RELU: ("alpha",),
+    FloatFunction.HARD_SIGMOID: ("alpha", "beta"),
+}
 
 
 class RequantForm(enum.IntEnum):
@@ -316,6 +346,18 @@ CONSTANT_FIELDS: dict[ConstantKind, tuple[tuple[str, str], ...]] = {
         ("count", "u"),
         ("form", "u"),
         ("shift_base", "s"),
+    ),
+    ConstantKind.FLOATS: (
+        ("data_offset", "u"),
+        ("data_bytes", "u"),
+        ("rows", "u"),
+        ("cols", "u"),
+        ("format", "u"),
+    ),
+    ConstantKind.FUNCTION: (
+        ("data_offset", "u"),
+        ("data_bytes", "u"),
+        ("function", "u"),
     ),
 }
 

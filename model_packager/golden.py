@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from model_packager.format_table import DType
 from model_packager.model import NUMPY_DTYPES, Array, Model
 
 DEFAULT_SEED = 0x54484D42
@@ -28,19 +29,23 @@ def golden_inputs(model: Model, seed: int) -> list[Array]:
     """One array per model input, in its dtype and shape, filled in order with bytes of the generator.
 
     Each byte of an input (int16: low byte first) is the low byte of the state after one step; the state runs
-    on from one input to the next. ``seed`` is 1 to 2^32 - 1."""
+    on from one input to the next. A float32 element is one such byte, as a signed number, over 64. ``seed``
+    is 1 to 2^32 - 1."""
     if not 0 < seed < 1 << 32:
         raise ValueError(f"seed {seed} is not between 1 and 2^32 - 1")
     arrays: list[Array] = []
     state = seed
     for port in model.inputs:
         tensor = model.tensors[port.tensor]
-        filled = bytearray(tensor.size_bytes)
+        is_float = tensor.dtype is DType.FLOAT32
+        filled = bytearray(tensor.element_count if is_float else tensor.size_bytes)
         for index in range(len(filled)):
             state = xorshift32(state)
             filled[index] = state & 0xFF
         dtype: np.dtype[Any] = np.dtype(NUMPY_DTYPES[tensor.dtype])
-        array = np.frombuffer(bytes(filled), dtype.newbyteorder("<")).astype(dtype)
+        read_as = np.dtype(np.int8) if is_float else dtype
+        array = np.frombuffer(bytes(filled), read_as.newbyteorder("<")).astype(dtype)
+        array = array / dtype.type(64) if is_float else array
         arrays.append(array.reshape(tensor.shape))
     return arrays
 

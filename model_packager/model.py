@@ -2,7 +2,7 @@
 
 An importer makes a ``Model``, passes change it, ``container.dump`` writes it and ``container.load`` gives it
 back; ``reference.run`` executes it at any of these points. A *float* model has FLOAT32 tensors and float
-weights; quantisation turns it into an *integer* model, the only kind that can be packed. Activations are
+weights; quantisation turns it into an *integer* model, the kind that devices run. Activations are
 NHWC with a batch dimension of 1 (``shape`` includes it); weights are matrices, a row per output channel.
 """
 
@@ -77,7 +77,8 @@ class Weights:
     integer model, float32 in a float model. With a BIT input they are -1 and +1, and the channels of each
     kernel cell are followed by as many -1 as fill up a word (``bit_channels``). ``scales`` (rows,) or (1,)
     float64: real = scale * value (integer models before packing; None after loading from a container).
-    ``encoding`` is None until chosen: a ``model_packager.encoders.Encoding``, or what a pass asks for.
+    ``encoding`` is None until chosen: a ``model_packager.encoders.Encoding``, or what a pass asks for; of
+    floats, a ``FloatFormat``.
     """
 
     values: Array

@@ -32,11 +32,13 @@ from model_packager.encoders import (
 )
 from model_packager.encoders.bit_planes import BINARY
 from model_packager.encoders.choose import raw
+from model_packager.encoders.floats import pack_floats, unpack_floats
 from model_packager.errors import ImportRefused, PackError, UsageError
-from model_packager.format_table import OPERATOR_ATTRIBUTES, OperatorKind, ScheduleKind
+from model_packager.format_table import OPERATOR_ATTRIBUTES, FloatFormat, OperatorKind, ScheduleKind
 from model_packager.golden import DEFAULT_SEED, golden_inputs, output_crc32
 from model_packager.model import Array, Model, Operator, Weights
 from model_packager.passes.eliminate_dead_channels import eliminate_dead_channels
+from model_packager.passes.fold_batch_norm import fold_batch_norm
 from model_packager.passes.kernel_scratch import (
     kernel_scratch_bytes,
     operator_stream_scratch_bytes,
@@ -45,10 +47,14 @@ from model_packager.passes.kernel_scratch import (
 from model_packager.passes.lifetimes import FUSED, living_ends
 from model_packager.passes.plan_memory import PlanOptions, plan_memory, verify_plan
 from model_packager.passes.quantise import quantise_model
+from model_packager.passes.split_activations import split_activations
 from model_packager.recipe import Recipe
 from model_packager.sample_arrays import batches_for_inputs, quantised_batch
 
 OBJECTIVES = ("size", "speed")
+# How weights are stored: int8 for every executor, or the floats of a network that is not quantised, which the
+# reference alone runs.
+STORAGES = {"int8": None, **{kind.name.lower(): kind for kind in FloatFormat}}
 # Share of the RAM peak that may go into higher bands: each band of an in-place convolution decodes the
 # weights again.
 BAND_SLACK = {"size": 1 / 16, "speed": 1 / 8}
@@ -220,9 +226,13 @@ def _same_operator(first: Operator, second: Operator) -> bool:
     same &= _same_array(first.bias, second.bias) and _same_array(first.table, second.table)
     if (first.weights is None) != (second.weights is None):
         return False
-    if first.weights is None or second.weights is None or first.requant is None or second.requant is None:
+    if first.kind is OperatorKind.LOOKUP and first.table is None:
+        same &= first.options == second.options
+    if first.weights is None or second.weights is None:
         return same
     same &= np.array_equal(first.weights.values, second.weights.values)
+    if first.requant is None or second.requant is None:
+        return same and first.requant is second.requant
     same &= first.requant.power_of_two == second.requant.power_of_two
     same &= first.requant.sign == second.requant.sign
     same &= first.requant.power_of_two or _same_array(first.requant.multipliers, second.requant.multipliers)
@@ -264,6 +274,8 @@ def _integer_model(model: Model, calibration: Mapping[str, Array] | None, recipe
             )
         real = [batch.astype(np.float32) for batch in samples]
         model = quantise_model(model, real, **asdict(recipe.calibration))
+    elif recipe.calibration.power_of_two:
+        raise UsageError("power_of_two is for float networks; this one has its scales already")
     if samples is not None and recipe.steps:
         pairs = zip(samples, model.inputs, strict=True)
         samples = [quantised_batch(batch, model, port) for batch, port in pairs]
@@ -281,6 +293,7 @@ def pack(
     model_version: int | None = None,
     executor: Executor | None = None,
     progress: Progress = lambda done, whole: None,
+    storage: str = "int8",
 ) -> PackResult:
     """Pack a network.
 
@@ -291,16 +304,24 @@ def pack(
         golden test that is stored (8 bytes); None stores none. model_id, model_version: 32-bit numbers for
         the header; None keeps the Model's own. executor: encodes the tensors, several at once:
         `concurrent.futures.ProcessPoolExecutor`, or a cluster's with the same interface; None encodes them
-        one after the other, here. progress: called with (weights encoded so far, all weights).
+        one after the other, here. progress: called with (weights encoded so far, all weights). storage: of
+        the weights: "int8", or "fp32", "fp16" and "bfloat16" of a float network that is not quantised, which
+        the reference executor alone runs.
 
     Raises:
-        UsageError: an unknown suffix or objective, or a number outside 32 bits.
+        UsageError: an unknown suffix, objective or storage, a number outside 32 bits, or floats with a recipe
+            or calibration.
         ImportRefused: the source uses what Thimble does not support.
-        PackError: a float model without calibration, or accumulators that could overflow.
+        PackError: a float model without calibration, accumulators that could overflow, an int8 network as
+            floats, or weights beyond the range of their format.
         OSError: the source cannot be read.
     """
     if objective not in OBJECTIVES:
         raise UsageError(f"there is no objective {objective!r}, only {' and '.join(OBJECTIVES)}")
+    if storage not in STORAGES:
+        raise UsageError(f"there is no storage {storage!r}, only {', '.join(STORAGES)}")
+    if storage != "int8" and (calibration or recipe):
+        raise UsageError(f"a network stored as {storage} is not quantised: no calibration and no recipe")
     for name, number in (("model id", model_id), ("model version", model_version)):
         if number is not None and not 0 <= number < 1 << 32:
             raise UsageError(f"the {name} is {number}, not 0 to {(1 << 32) - 1}")
@@ -308,8 +329,11 @@ def pack(
     model_id = model.model_id if model_id is None else model_id
     model_version = model.model_version if model_version is None else model_version
     source_bytes = None if isinstance(source, Model) else Path(source).stat().st_size
-    model = _integer_model(model, calibration, recipe or Recipe())
+    stored_as = STORAGES[storage]
+    model = _integer_model(model, calibration, recipe or Recipe()) if stored_as is None else model
     model.model_id, model.model_version = model_id, model_version
+    if stored_as is not None:
+        return _pack_as_floats(model, stored_as, signer, source_bytes)
     reference.accumulator_bounds(model)
     weights_before, channels_before = _weight_count(model), _channel_count(model)
     eliminate_dead_channels(model)
@@ -328,6 +352,29 @@ def pack(
         _weight_count(model),
         channels_before - _channel_count(model),
     )
+    return PackResult(data, model, report)
+
+
+def _pack_as_floats(
+    model: Model, stored_as: FloatFormat, signer: Signer | None, source_bytes: int | None
+) -> PackResult:
+    """A file of a network that is not quantised. It has no golden test: the order of a float sum is free."""
+    if not model.is_float:
+        raise PackError(f"the network is integer already, and not stored as {stored_as.name.lower()}")
+    model = split_activations(fold_batch_norm(model))
+    for operator in model.operators:
+        if operator.weights is not None:
+            stored = pack_floats(operator.weights.values, stored_as)
+            values = unpack_floats(stored, stored_as).reshape(operator.weights.values.shape)
+            operator.weights = Weights(values, encoding=stored_as)
+        if operator.bias is not None:
+            operator.bias = unpack_floats(pack_floats(operator.bias, stored_as), stored_as)
+    plan_memory(model, PlanOptions(forbid=frozenset(ScheduleKind)))
+    verify_plan(model)
+    data = container.dump(model, signer=signer)
+    check_same(model, container.load(data))
+    count, arena_bytes = _weight_count(model), model.arena_bytes
+    report = PackReport(source_bytes, len(data), len(data), arena_bytes, arena_bytes, count, count, 0)
     return PackResult(data, model, report)
 
 

@@ -63,6 +63,7 @@ class Calibration:
     method: str = "minmax"
     percentile: float = 99.99
     bias_correction: bool = True
+    power_of_two: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,11 @@ def _calibration(value: Any) -> Calibration:
     calibration = Calibration(**_mapping(value, "calibration", keys))
     if calibration.method not in METHODS:
         raise UsageError(f"calibration has the method {' or '.join(METHODS)}, not {calibration.method!r}")
-    if not isinstance(calibration.percentile, (int, float)) or not isinstance(
-        calibration.bias_correction, bool
-    ):
-        raise UsageError("calibration takes a number as percentile, and true or false as bias_correction")
+    switches = (calibration.bias_correction, calibration.power_of_two)
+    if not isinstance(calibration.percentile, (int, float)) or not all(isinstance(s, bool) for s in switches):
+        raise UsageError(
+            "calibration takes a number as percentile, and true or false as bias_correction and power_of_two"
+        )
     return calibration
 
 

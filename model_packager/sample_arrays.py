@@ -109,7 +109,7 @@ def batches_for_inputs(arrays: Mapping[str, Array], model: Model) -> list[Array]
 
 
 def quantised_batch(batch: Array, model: Model, port: Port) -> Array:
-    """A user's batch as the port's integers.
+    """A user's batch as the port's integers, or as float32 where the port takes floats.
 
     Floats are real numbers, and so are integers of another dtype (pixels in uint8, say) where the original
     took floats; integers of the port's own dtype are taken as quantised already.
@@ -118,12 +118,13 @@ def quantised_batch(batch: Array, model: Model, port: Port) -> Array:
         UsageError: a dtype that is no number, values that are not finite, or integers out of range.
     """
     dtype = NUMPY_DTYPES[model.tensors[port.tensor].dtype]
-    real_integers = (
-        port.flags & PortFlag.FLOAT and np.issubdtype(batch.dtype, np.integer) and batch.dtype != dtype
-    )
+    takes_floats = port.flags & PortFlag.FLOAT or dtype is np.float32
+    real_integers = takes_floats and np.issubdtype(batch.dtype, np.integer) and batch.dtype != dtype
     if np.issubdtype(batch.dtype, np.floating) or real_integers:
         if not np.isfinite(batch).all():
             raise UsageError(f"input {port.name!r} got values that are not finite")
+        if dtype is np.float32:
+            return batch.astype(dtype)
         return quantise_float(batch, port.scale, port.zero_point, dtype)
     if not np.issubdtype(batch.dtype, np.integer):
         raise UsageError(f"input {port.name!r} takes integers or floats, not {batch.dtype}")

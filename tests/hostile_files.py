@@ -26,6 +26,7 @@ from model_packager.format_table import (
     DType,
     Feature,
     Field,
+    FloatFormat,
     Layout,
     OperatorKind,
     RequantForm,
@@ -65,6 +66,8 @@ def covers_of(data: bytes) -> list[str]:
         found.add(f"constant:{constant.kind.name}")
         if constant.kind is ConstantKind.REQUANT:
             found.add(f"requant:{RequantForm(constant.fields['form']).name}")
+        if constant.kind is ConstantKind.FLOATS:
+            found.add(f"float:{FloatFormat(constant.fields['format']).name}")
         if constant.kind is ConstantKind.WEIGHTS:
             descriptor = container.stream_of(parsed, constant).descriptor
             found |= {f"coder:{descriptor.coder.name}", f"layout:{descriptor.layout.name}"}
@@ -845,6 +848,55 @@ def _covers(base: str) -> frozenset[str]:
 # ----------------------------------------------------------------------------------------------- streams
 
 
+def _floats() -> Iterator[HostileFile]:
+    """Files of floats that contradict themselves; readers without FLOAT_TENSORS refuse all of them for that.
+    In float_fp16, operator 0 is a convolution of 3 x 8, 1 a leaky relu, 2 fully connected."""
+    base = "float_fp16"
+    parsed = container.parse(_base(base))
+    convolution, lookup = parsed.operators[:2]
+    weights, function = convolution.constants[0], lookup.constants[0]
+    bias = convolution.constants[2]
+    assert weights is not None and function is not None and bias is not None
+    undeclared = {"required_features": parsed.header.required_features & ~Feature.FLOAT_TENSORS}
+    at = parsed.constants[weights].fields["data_offset"]
+    alpha = parsed.constants[function].fields["data_offset"]
+    kind = f"constant{weights}"
+    cases: dict[str, tuple[dict[str, bytes | None], str]] = {
+        "format_3": ({f"{kind}.format": u(3)}, "bad_constant"),
+        "format_of_more_bytes": ({f"{kind}.format": u(0)}, "bad_constant"),
+        "rows_0": ({f"{kind}.rows": u(0), f"{kind}.data_bytes": u(0)}, "bad_constant"),
+        "rows_over_limit": ({f"{kind}.rows": u(1 << 30)}, "limit_exceeded"),
+        "rows_and_cols_exchanged": ({f"{kind}.rows": u(8), f"{kind}.cols": u(3)}, "bad_operator"),
+        "bias_in_a_row": ({f"constant{bias}.rows": u(1), f"constant{bias}.cols": u(3)}, "bad_operator"),
+        "function_10": ({f"constant{function}.function": u(10)}, "bad_constant"),
+        "function_without_its_parameter": ({f"constant{function}.function": u(3)}, "bad_constant"),
+        "requantised": ({"operator0.constant1": u(weights + 1)}, "bad_operator"),
+        "function_for_weights": ({"operator0.constant0": u(function + 1)}, "bad_operator"),
+        "weights_missing": ({"operator0.constant0": u(0)}, "bad_operator"),
+        "output_is_int8": ({"tensor3.dtype": u(0)}, "unsupported_feature"),
+        "unaligned": ({"tensor1.arena_offset": u(98)}, "bad_tensor"),
+        "zero_point": ({"input0.zero_point": s(1)}, "bad_port"),
+        "scheduled": ({"operator1.schedule": u(1) + u(0)}, "unsupported_feature"),
+    }
+    for name, (edits, error) in cases.items():
+        yield HostileFile(f"float_{name}", base, reprogram(base, edits), "all", error)
+    target = reprogram(base, {}, header=undeclared)
+    yield HostileFile("float_undeclared", base, target, "all", "unsupported_feature")
+    for name, offset in (("weight", at), ("parameter", alpha + 2)):  # the upper half of a float32
+        infinity = {"weight": b"\x00\x7c", "parameter": b"\x80\x7f"}[name]
+        target = reprogram(base, {}, data=lambda d, o=offset, i=infinity: d[:o] + i + d[o + 2 :])
+        yield HostileFile(f"float_infinite_{name}", base, target, "all", "bad_constant")
+    model = TINY_MODELS[base]()
+    model.operators[0].attributes["input_zero_point"] = 1
+    target = write(model, "size", {}, None, False)
+    yield HostileFile("float_operator_zero_point", base, target, "all", "bad_operator")
+    model = TINY_MODELS[base]()
+    model.operators[1].schedule = ScheduleKind.IN_PLACE
+    model.tensors[2].arena_offset = model.tensors[1].arena_offset
+    target = write(model, "size", {}, None, False)
+    yield HostileFile("float_in_place", base, target, "all", "bad_operator")
+
+
 def _stream_changes(stream: Stream) -> Iterable[tuple[str, Stream]]:
     descriptor, payload = stream.descriptor, stream.payload
     yield "payload_less", replace(stream, payload=payload[:-1])
@@ -891,3 +943,4 @@ def hostile_files() -> Iterator[HostileFile]:
     yield from _program()
     yield from _crossed()
     yield from _streams()
+    yield from _floats()

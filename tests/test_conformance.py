@@ -18,6 +18,7 @@ from model_packager.format_table import (
     ConstantKind,
     DType,
     ErrorCode,
+    FloatFormat,
     Layout,
     OperatorKind,
     RequantForm,
@@ -107,7 +108,8 @@ def test_table_error_by_executor_has_no_empty_cell(code: ErrorCode, executor: st
 def test_table_other_parts_by_executor_have_no_empty_cell(executor: str) -> None:
     rows = {f"schedule:{kind.name}" for kind in ScheduleKind}
     rows |= {f"requant:{form.name}" for form in RequantForm}
-    rows |= {f"dtype:{dtype.name}" for dtype in (DType.INT8, DType.BIT)}
+    rows |= {f"dtype:{dtype.name}" for dtype in (DType.INT8, DType.BIT, DType.FLOAT32)}
+    rows |= {f"float:{kind.name}" for kind in FloatFormat}  # right is, for devices, to refuse them
     rows |= {f"constant:{kind.name}" for kind in ConstantKind}
     rows |= {f"section:{kind.name}" for kind in SectionKind}
     assert rows <= cell(VALID, executor)

@@ -22,6 +22,7 @@ from model_packager.format_table import (
     HEADER,
     Coder,
     DType,
+    FloatFormat,
     Layout,
     OperatorKind,
     PortFlag,
@@ -646,6 +647,39 @@ BIT_MODELS: dict[str, Callable[[str], Model]] = {
     "bit_moves": _bit_moves,
 }
 
+
+def _floats(stored_as: FloatFormat, name: str) -> Model:
+    """A convolution, a function and a fully connected layer on floats that are few binary places long, so
+    that every order of summation gives the same float32."""
+    tiny = TinyModel(name)
+    tiny.model.inputs.append(Port(tiny.tensor((1, 3, 4, 2), dtype=DType.FLOAT32), "input0"))
+    functions = {
+        FloatFormat.FP32: {"function": "relu6"},
+        FloatFormat.FP16: {"function": "leaky_relu", "alpha": 0.25},
+        FloatFormat.BFLOAT16: {"function": "clip", "low": -1.5, "high": 2.0},
+    }
+
+    def weigh(operator: Operator, rows: int, cols: int) -> list[int]:
+        # One value in each that the next smaller format would round.
+        values = tiny.random.integers(-16, 17, (rows, cols)) / 8
+        values[0, 0] = {FloatFormat.FP32: 1 + 2**-12, FloatFormat.FP16: 1 + 2**-10}.get(stored_as, 1.0)
+        operator.weights = Weights(values.astype(np.float32), encoding=stored_as)
+        operator.bias = (tiny.random.integers(-16, 17, rows) / 4).astype(np.float32)
+        return operator.outputs
+
+    float32, window = DType.FLOAT32, {"kernel_h": 2, "kernel_w": 2, "pad_bottom": 1, "pad_right": 1}
+    first = tiny.append(OperatorKind.CONV_2D, [0], (1, 3, 4, 3), dtype=float32, **window)
+    inner = tiny.append(OperatorKind.LOOKUP, weigh(first, 3, 8), (1, 3, 4, 3), dtype=float32)
+    inner.options = functions[stored_as]
+    weigh(tiny.append(OperatorKind.FULLY_CONNECTED, inner.outputs, (1, 4), dtype=float32), 4, 36)
+    tiny.model.outputs.append(Port(tiny.model.operators[-1].outputs[0], "output0"))
+    return tiny.model
+
+
+FLOAT_MODELS: dict[str, Callable[[str], Model]] = {
+    f"float_{kind.name.lower()}": partial(_floats, kind) for kind in FloatFormat
+}
+
 OTHER_MODELS: dict[str, Callable[[str], Model]] = {
     **{f"raw_{bits}_bits": partial(_raw_bits, bits) for bits in (2, 3, 4, 5, 7, 8)},
     "requant_wide": partial(_requantised, make=_wide),
@@ -667,7 +701,7 @@ OTHER_MODELS: dict[str, Callable[[str], Model]] = {
 # Models by name; below, with what turns a model into a file where that is not plainly ``container.dump``.
 TINY_MODELS: dict[str, Callable[[], Model]] = {
     name: partial(make, name)
-    for group in (OPERATOR_MODELS, ENCODING_MODELS, SCHEDULE_MODELS, OTHER_MODELS, BIT_MODELS)
+    for group in (OPERATOR_MODELS, ENCODING_MODELS, SCHEDULE_MODELS, OTHER_MODELS, BIT_MODELS, FLOAT_MODELS)
     for name, make in group.items()
 }
 
@@ -698,10 +732,11 @@ def _dumped(make: Callable[[], Model]) -> tuple[Model, Finish]:
     return make(), container.dump
 
 
+LATER_MODELS = {**BIT_MODELS, **FLOAT_MODELS}
 # In the order in which they were released.
 TINY_FILES: dict[str, Callable[[], tuple[Model, Finish]]] = {
-    **{name: partial(_dumped, make) for name, make in TINY_MODELS.items() if name not in BIT_MODELS},
+    **{name: partial(_dumped, make) for name, make in TINY_MODELS.items() if name not in LATER_MODELS},
     "signed": lambda: (_fully_connected("signed"), partial(container.dump, signer=_sign)),
     "unknown_section": lambda: (_fully_connected("unknown_section"), _with_unknown_section),
-    **{name: partial(_dumped, TINY_MODELS[name]) for name in BIT_MODELS},
+    **{name: partial(_dumped, TINY_MODELS[name]) for name in LATER_MODELS},
 }

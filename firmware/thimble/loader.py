@@ -30,7 +30,8 @@ from thimble.streams import check_stream, stream_bytes
 # generated:also Limit:OPERATOR_OUTPUTS,OPERATOR_CONSTANTS,OPERATOR_ATTRIBUTES,MODEL_INPUTS
 # generated:also Limit:MODEL_OUTPUTS Limit:ROW_LENGTH DType:INT32,FLOAT32 TensorFlag:PERSISTENT
 # generated:also PortFlag:FLOAT Feature:PERSISTENT_TENSORS Feature:IN_PLACE,SPARSE Feature:FUSED_ADD
-# generated:also Layout:BITS ConstantKind RequantForm ScheduleKind OperatorKind Table:DEFAULT_RECORDS
+# generated:also Layout:BITS RequantForm ScheduleKind OperatorKind
+# generated:also ConstantKind:WEIGHTS,INTEGERS,REQUANT Table:DEFAULT_RECORDS
 # generated:also Attr:CONV_2D Attr:MEAN Attr:SOFTMAX
 _MAGIC = const(b"THMB")
 _FORMAT_VERSION = const(1)
@@ -89,9 +90,6 @@ _FEATURE_IN_PLACE = const(128)
 _FEATURE_SPARSE = const(16)
 _FEATURE_FUSED_ADD = const(1024)
 _LAYOUT_BITS = const(3)
-_CONSTANT_WEIGHTS = const(0)
-_CONSTANT_INTEGERS = const(1)
-_CONSTANT_REQUANT = const(2)
 _REQUANT_FORM_PACKED = const(0)
 _REQUANT_FORM_WIDE = const(1)
 _REQUANT_FORM_POWER_OF_TWO = const(2)
@@ -120,6 +118,9 @@ _OPERATOR_SLICE = const(16)
 _OPERATOR_RESIZE_NEAREST = const(17)
 _OPERATOR_MAXIMUM = const(18)
 _OPERATOR_MINIMUM = const(19)
+_CONSTANT_WEIGHTS = const(0)
+_CONSTANT_INTEGERS = const(1)
+_CONSTANT_REQUANT = const(2)
 _DEFAULT_RECORDS = (
     b"\x01\x0f\x00\x00\x80\x7f\x01\x01\x01\x01\x00\x00\x00\x00\x01\x01\x01"
     b"\x02\x0f\x00\x00\x80\x7f\x01\x01\x01\x01\x00\x00\x00\x00\x01\x01\x01"

@@ -32,6 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--recipe", metavar="RECIPE.yaml", help="lossy steps and calibration settings (docs/RECIPES.md)"
     )
     parser.add_argument(
+        "--storage",
+        choices=("int8", "fp32", "fp16", "bfloat16"),
+        default="int8",
+        help="int8: quantised, for every executor (default); the others: a float network's weights as they "
+        "are, without calibration, for --target reference alone",
+    )
+    parser.add_argument(
         "--model-id",
         metavar="N",
         type=int,
@@ -80,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             model_id=arguments.model_id,
             model_version=arguments.model_version,
             progress=update,
+            storage=arguments.storage,
         )
     needs = [] if board is None else check_fit(board, result.model, len(result.data))
     with replacing(output) as file:

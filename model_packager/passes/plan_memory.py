@@ -404,11 +404,11 @@ def plan_memory(model: Model, options: PlanOptions | None = None) -> Model:
     before.
 
     Raises:
-        PackError: a float model, or a forced schedule that an operator cannot have.
+        PackError: a float model that may have schedules, or a forced one that an operator cannot have.
     """
-    if model.is_float:
-        raise PackError("a float model has no memory plan; quantise it first")
     options = options or PlanOptions()
+    if model.is_float and options.forbid != frozenset(ScheduleKind):
+        raise PackError("a float model runs without schedules; quantise it first")
     search = _Search(model, options)
     plan = search.run()
     grouped = search.blocks(plan)

@@ -27,6 +27,7 @@ from model_packager.passes.binarise_activations import (
 )
 from model_packager.passes.calibrate import Range, calibrate
 from model_packager.passes.correct_bias import correct_bias
+from model_packager.passes.fixed_point_scales import power_of_two_scale, set_weight_scales, use_shifts
 from model_packager.passes.fold_batch_norm import fold_batch_norm
 from model_packager.passes.fuse_activations import fuse_activations
 from model_packager.reference.executor import attributes_of
@@ -60,28 +61,35 @@ def quantise_model(
     method: str = "minmax",
     percentile: float = 99.99,
     bias_correction: bool = True,
+    power_of_two: bool = False,
 ) -> Model:
     """The int8 version of a float model, calibrated on `samples` (float32, (N, *shape[1:]) for each input).
 
     Folds batch norm, fuses activations and makes signs between binary layers bits first; `method` and
-    `percentile` as in ``calibrate``; with `bias_correction` the mean error that weight rounding causes is
-    taken out of the biases.
+    `percentile` as in ``calibrate``, `power_of_two` as in `quantise`; with `bias_correction` the mean error
+    that weight rounding causes is taken out of the biases.
     """
     prepared = binarise_activations(fuse_activations(fold_batch_norm(order_signs(model))))
-    quantised = quantise(prepared, calibrate(prepared, samples, method, percentile))
+    quantised = quantise(prepared, calibrate(prepared, samples, method, percentile), power_of_two)
     return correct_bias(quantised, prepared, samples) if bias_correction else quantised
 
 
-def quantise(model: Model, ranges: Sequence[Range]) -> Model:
+def quantise(model: Model, ranges: Sequence[Range], power_of_two: bool = False) -> Model:
     """The int8 version of a float model whose activations have these (low, high) ranges, one for each tensor.
+    With `power_of_two`, all scales are powers of two (``fixed_point_scales``).
 
     Raises ``PackError`` for an operator that has no integer kernel.
     """
     result = copy.deepcopy(model)
-    _assign_scales(result, ranges)
+    _assign_scales(result, ranges, power_of_two_scale if power_of_two else scale_and_zero_point)
     for port in result.inputs + result.outputs:
         port.flags |= PortFlag.FLOAT
-    return integer_operators(result)
+    if not power_of_two:
+        return integer_operators(result)
+    set_weight_scales(result)
+    integer_operators(result)
+    use_shifts(result)
+    return result
 
 
 def integer_operators(model: Model) -> Model:
@@ -109,7 +117,9 @@ def fixed_quantisation(operator: Operator) -> tuple[float, int] | None:
     return _FIXED_FUNCTIONS.get(operator.options.get("function", ""))
 
 
-def _assign_scales(model: Model, ranges: Sequence[Range]) -> None:
+def _assign_scales(
+    model: Model, ranges: Sequence[Range], scale_of: Callable[[float, float], tuple[float, int]]
+) -> None:
     """Set dtype, scale and zero point of every tensor; tensors that must share them form a group."""
     fixed = {
         operator.outputs[0]: quantisation
@@ -125,7 +135,7 @@ def _assign_scales(model: Model, ranges: Sequence[Range]) -> None:
         else:
             low = min(ranges[index][0] for index in members)
             high = max(ranges[index][1] for index in members)
-            scale, zero_point = scale_and_zero_point(low, high)
+            scale, zero_point = scale_of(low, high)
         for index in members:
             tensor = model.tensors[index]
             if tensor.dtype is DType.BIT:

@@ -31,6 +31,9 @@ def quantise_bits(model: Model, match: str | Sequence[str] = "*", bits: int = 4)
         weights = real_weights(layer)
         peaks = np.abs(weights).max(axis=1)
         scales = np.where(peaks > 0, peaks / top, row_scales(layer))
+        if layer.requant is not None and layer.requant.power_of_two:
+            widened = np.ldexp(1.0, np.ceil(np.log2(scales.max())).astype(int))
+            scales = np.full(len(weights), widened)
         values = np.clip(np.round(weights / scales[:, np.newaxis]), -top, top)
         set_weights(quantised, layer, values, scales)
     return quantised

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from model_packager import numerics
 from model_packager.errors import PackError, UsageError
 from model_packager.model import Model, Operator, Requant, Weights
+from model_packager.passes.fixed_point_scales import is_power_of_two, shifts_for
 
 Array = npt.NDArray[Any]
 
@@ -73,12 +74,18 @@ def weights_of(layer: Operator) -> Weights:
 
 
 def set_weights(model: Model, layer: Operator, values: Array, scales: Array) -> None:
-    """Give a layer new int8 (rows, cols) values with new row scales; bias and requantisation follow."""
+    """Give a layer new int8 (rows, cols) values with new row scales; bias and requantisation follow. A layer
+    of dynamic fixed point keeps its shifts where the new scales are powers of two, and else gets
+    multipliers."""
     old_scales = row_scales(layer)
     scales = np.asarray(scales, np.float64).astype(np.float32).astype(np.float64)
     if layer.bias is not None:
         steps = np.round(layer.bias.astype(np.float64) * old_scales / scales)
         layer.bias = np.clip(steps, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32)
     layer.weights = Weights(values.astype(np.int8), scales, weights_of(layer).encoding)
+    is_fixed_point = layer.requant is not None and layer.requant.power_of_two
+    if is_fixed_point and all(is_power_of_two(scale) for scale in scales):
+        layer.requant = shifts_for(model, layer)
+        return
     source, output = model.tensors[layer.inputs[0]], model.tensors[layer.outputs[0]]
     layer.requant = Requant(*numerics.conv_multipliers(source.scale, scales, output.scale))

@@ -235,6 +235,27 @@ enum thimble_constant_kind {
     THIMBLE_CONSTANT_WEIGHTS = 0, /* a stream of rows */
     THIMBLE_CONSTANT_INTEGERS = 1, /* count signed integers of `bits` bits each, packed LSB first */
     THIMBLE_CONSTANT_REQUANT = 2, /* multipliers and shifts, one or one per output channel */
+    THIMBLE_CONSTANT_FLOATS = 3, /* rows times cols floats; only with FLOAT_TENSORS */
+    THIMBLE_CONSTANT_FUNCTION = 4, /* a function of one float, its parameters as float32; only with FLOAT_TENSORS */
+};
+
+enum thimble_float_format {
+    THIMBLE_FLOAT_FORMAT_FP32 = 0, /* IEEE 754 binary32 */
+    THIMBLE_FLOAT_FORMAT_FP16 = 1, /* IEEE 754 binary16 */
+    THIMBLE_FLOAT_FORMAT_BFLOAT16 = 2, /* the upper half of a binary32 */
+};
+
+enum thimble_float_function {
+    THIMBLE_FLOAT_FUNCTION_RELU = 0, /* max(x, 0) */
+    THIMBLE_FLOAT_FUNCTION_RELU6 = 1, /* min(max(x, 0), 6) */
+    THIMBLE_FLOAT_FUNCTION_RELU_N1_TO_1 = 2, /* min(max(x, -1), 1) */
+    THIMBLE_FLOAT_FUNCTION_CLIP = 3, /* parameters low, high */
+    THIMBLE_FLOAT_FUNCTION_LEAKY_RELU = 4, /* parameter alpha */
+    THIMBLE_FLOAT_FUNCTION_HARD_SIGMOID = 5, /* min(max(alpha x + beta, 0), 1), parameters alpha, beta */
+    THIMBLE_FLOAT_FUNCTION_HARD_SWISH = 6, /* x min(max(x + 3, 0), 6) / 6 */
+    THIMBLE_FLOAT_FUNCTION_LOGISTIC = 7, /* 1 / (1 + exp(-x)) */
+    THIMBLE_FLOAT_FUNCTION_TANH = 8,
+    THIMBLE_FLOAT_FUNCTION_SIGN = 9, /* 1 where x >= 0, else -1 */
 };
 
 enum thimble_requant_form {
@@ -409,6 +430,22 @@ enum thimble_requant_field {
     THIMBLE_FIELD_REQUANT_FORM = 3,
     THIMBLE_FIELD_REQUANT_SHIFT_BASE = 4,
     THIMBLE_REQUANT_FIELD_COUNT = 5,
+};
+
+enum thimble_floats_field {
+    THIMBLE_FIELD_FLOATS_DATA_OFFSET = 0,
+    THIMBLE_FIELD_FLOATS_DATA_BYTES = 1,
+    THIMBLE_FIELD_FLOATS_ROWS = 2,
+    THIMBLE_FIELD_FLOATS_COLS = 3,
+    THIMBLE_FIELD_FLOATS_FORMAT = 4,
+    THIMBLE_FLOATS_FIELD_COUNT = 5,
+};
+
+enum thimble_function_field {
+    THIMBLE_FIELD_FUNCTION_DATA_OFFSET = 0,
+    THIMBLE_FIELD_FUNCTION_DATA_BYTES = 1,
+    THIMBLE_FIELD_FUNCTION_FUNCTION = 2,
+    THIMBLE_FUNCTION_FIELD_COUNT = 3,
 };
 
 /* Positions of operator attributes. */
