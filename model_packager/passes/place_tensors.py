@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 ALIGNMENT_BYTES = 4  # so that executors may read whole words, whatever the dtype
 RANDOM_ORDERS = 200
@@ -34,15 +35,15 @@ class Block:
 
     spans: tuple[Span, ...]
 
-    @property
+    @cached_property
     def size_bytes(self) -> int:
         return max(span.size_bytes for span in self.spans)
 
-    @property
+    @cached_property
     def first(self) -> int:
         return min(span.first for span in self.spans)
 
-    @property
+    @cached_property
     def last(self) -> int:
         return max(span.last for span in self.spans)
 
@@ -51,16 +52,26 @@ def aligned(size_bytes: int) -> int:
     return -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
-def _forbidden(block: Block, other: Block, other_offset: int) -> list[tuple[int, int]]:
-    """Open intervals of offsets at which `block` would meet `other`."""
-    if block.last < other.first or other.last < block.first:
-        return []
-    return [
-        (other_offset - aligned(mine.size_bytes), other_offset + aligned(theirs.size_bytes))
-        for mine in block.spans
-        for theirs in other.spans
-        if mine.first <= theirs.last and theirs.first <= mine.last
-    ]
+# For each block, the others that are alive with it, and the open intervals, relative to the other's offset,
+# at which the block would meet it.
+Conflicts = list[list[tuple[int, list[tuple[int, int]]]]]
+
+
+def _conflicts(blocks: Sequence[Block]) -> Conflicts:
+    found: Conflicts = [[] for _ in blocks]
+    for index, block in enumerate(blocks):
+        for number, other in enumerate(blocks):
+            if number == index or block.last < other.first or other.last < block.first:
+                continue
+            intervals = [
+                (-aligned(mine.size_bytes), aligned(theirs.size_bytes))
+                for mine in block.spans
+                for theirs in other.spans
+                if mine.first <= theirs.last and theirs.first <= mine.last
+            ]
+            if intervals:
+                found[index].append((number, intervals))
+    return found
 
 
 def _lowest_offset(intervals: list[tuple[int, int]]) -> int:
@@ -72,16 +83,19 @@ def _lowest_offset(intervals: list[tuple[int, int]]) -> int:
     return offset
 
 
-def _place_in_order(blocks: Sequence[Block], order: Sequence[int]) -> tuple[list[int], int]:
-    offsets = [0] * len(blocks)
-    placed: list[int] = []
+def _place_in_order(
+    blocks: Sequence[Block], conflicts: Conflicts, order: Sequence[int]
+) -> tuple[list[int], int]:
+    offsets = [-1] * len(blocks)  # not placed
     total = 0
     for index in order:
-        intervals: list[tuple[int, int]] = []
-        for other in placed:
-            intervals += _forbidden(blocks[index], blocks[other], offsets[other])
+        intervals = [
+            (offsets[other] + low, offsets[other] + high)
+            for other, pairs in conflicts[index]
+            if offsets[other] >= 0
+            for low, high in pairs
+        ]
         offsets[index] = _lowest_offset(intervals)
-        placed.append(index)
         total = max(total, offsets[index] + aligned(blocks[index].size_bytes))
     return offsets, total
 
@@ -113,8 +127,10 @@ class Placement:
     peak_bytes: int
 
 
-def _placement(blocks: Sequence[Block], order: Sequence[int], scratch: Sequence[int]) -> Placement:
-    offsets, arena_bytes = _place_in_order(blocks, order)
+def _placement(
+    blocks: Sequence[Block], conflicts: Conflicts, order: Sequence[int], scratch: Sequence[int]
+) -> Placement:
+    offsets, arena_bytes = _place_in_order(blocks, conflicts, order)
     ends = [0] * len(scratch)
     for block, offset in zip(blocks, offsets, strict=True):
         for span in block.spans:
@@ -144,6 +160,7 @@ def place_tensors(blocks: Sequence[Block], scratch: Sequence[int]) -> Placement:
         lambda i: (blocks[i].first - blocks[i].last, -blocks[i].size_bytes),
     ]
     best: Placement | None = None
+    conflicts = _conflicts(blocks)
     shuffler = random.Random(1)
     for attempt in range(len(keys) + RANDOM_ORDERS):
         order = list(range(len(blocks)))
@@ -151,7 +168,7 @@ def place_tensors(blocks: Sequence[Block], scratch: Sequence[int]) -> Placement:
             order.sort(key=keys[attempt])
         else:
             order.sort(key=lambda i: -blocks[i].size_bytes * shuffler.uniform(0.3, 1.0))
-        candidate = _placement(blocks, order, scratch)
+        candidate = _placement(blocks, conflicts, order, scratch)
         if best is None or candidate.peak_bytes < best.peak_bytes:
             best = candidate
         if best.peak_bytes <= bound:

@@ -176,6 +176,7 @@ class _Search:
         self.lifetimes = Lifetimes(model)
         self.choices = _all_choices(model, self.lifetimes, options)
         self.step_count = len(model.operators) + 2
+        self._scratch: dict[tuple[int, _Choice], int] = {}
 
     # -- one plan ------------------------------------------------------------------------------------------
 
@@ -190,17 +191,19 @@ class _Search:
                 self.model.operators[index + 1].schedule = ScheduleKind.IN_PLACE
 
     def scratch(self, index: int, choice: _Choice) -> int:
-        """Scratch of one operator under a choice, both kinds."""
+        """Scratch of one operator under a choice, both kinds, in a model whose schedules are WHOLE."""
+        known = self._scratch.get((index, choice))
+        if known is not None:
+            return known
         operator = self.model.operators[index]
-        before = operator.schedule, operator.schedule_parameter
         operator.schedule, operator.schedule_parameter = choice.schedule, choice.parameter
         total = scratch_bytes(self.model, index, self.options.executor)
-        operator.schedule, operator.schedule_parameter = before
+        operator.schedule, operator.schedule_parameter = ScheduleKind.WHOLE, 0
+        self._scratch[index, choice] = total
         return total
 
     def scratch_steps(self, plan: _Plan) -> list[int]:
         """Scratch per step (operator index + 1); both steps of a fused pair need it."""
-        self.apply({})
         steps = [0] * self.step_count
         for index in range(len(self.model.operators)):
             if not self.free(plan, index):
@@ -382,7 +385,8 @@ class _Search:
         return plan
 
     def run(self) -> _Plan:
-        """The best plan found."""
+        """The best plan found; the model's schedules are WHOLE after it."""
+        self.apply({})
         limits = {0}
         for index, possible in self.choices.items():
             limits |= {self.scratch(index, choice) for choice in possible}
