@@ -3,9 +3,9 @@
     python benchmarks/native_ratio.py
 
 The network of examples/architectures is quantised once. The same integers then go into a .tflite, which
-LiteRT runs with its reference kernels and, for comparison, with its default ones (XNNPACK), and into a .thimble,
-which the C core runs; onnxruntime runs the float .onnx. The runs take turns, so that a busy machine is as
-busy for all; the bar is the ratio of the medians. The reference kernels must give the C core's bits.
+LiteRT runs with its reference kernels and, for comparison, with its default ones (XNNPACK), and into a
+.thimble, which the C core runs; onnxruntime runs the float .onnx. The runs take turns, so that a busy machine
+is as busy for all; the bar is the ratio of the medians. The reference kernels must give the C core's bits.
 """
 
 from __future__ import annotations
