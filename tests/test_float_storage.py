@@ -116,3 +116,5 @@ def test_cli_packs_inspects_and_runs_floats(tmp_path: Path, capsys: pytest.Captu
     assert cli.main([*run, "native"]) != 0
     assert "unsupported_feature" in capsys.readouterr().err
     assert cli.main(["analyze", str(packed)]) == 0
+    assert cli.main(["pack", str(source), "--storage", "fp16", "--board", "pico"]) != 0
+    assert "no board runs a network that is stored as fp16" in capsys.readouterr().err

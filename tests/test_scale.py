@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from examples.architectures.build import samples
+from examples.architectures.networks import BLOCKS
+from host_tools import cli, encoding_pool
 from model_packager.encoders import Encoding, decode, encode, entry_scan
 from model_packager.encoders.entry_scan import PrefixTable, scan_entries
 from model_packager.encoders.relative_index import find_entries, insert_fillers
@@ -92,6 +97,47 @@ def test_pack_with_an_executor_gives_the_same_file() -> None:
     with ProcessPoolExecutor(2) as executor:
         parallel = pack(network(), executor=executor)
     assert parallel.data == pack(network()).data
+
+
+def test_pack_on_a_dask_cluster_gives_the_same_file() -> None:
+    from distributed import Client
+
+    with (
+        Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as client,
+        client.get_executor() as executor,
+    ):
+        parallel = pack(network(), executor=executor)
+    assert parallel.data == pack(network()).data
+
+
+def test_cli_pack_encodes_in_processes_and_writes_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "net.onnx"
+    graph = BLOCKS["fire_module"].build("fire_module")
+    source.write_bytes(graph.SerializeToString())
+    np.savez(tmp_path / "samples.npz", **samples(graph, 4))
+    started: list[int] = []
+
+    class CountedPool(ProcessPoolExecutor):
+        def submit(self, *arguments: Any, **named: Any) -> Any:
+            started.append(self._max_workers)
+            return super().submit(*arguments, **named)
+
+    monkeypatch.setattr(encoding_pool, "ProcessPoolExecutor", CountedPool)
+    command = ["pack", str(source), "--calibration", str(tmp_path / "samples.npz"), "-o"]
+    assert cli.main([*command, str(tmp_path / "small.thimble")]) == 0
+    assert not started  # so small a network is encoded sooner than a process starts
+    monkeypatch.setattr(encoding_pool, "LEAST_SOURCE_BYTES", 0)
+    assert cli.main([*command, str(tmp_path / "one.thimble"), "--jobs", "1"]) == 0
+    assert not started
+    monkeypatch.setattr(encoding_pool, "usable_cores", lambda: 2)
+    assert cli.main([*command, str(tmp_path / "all.thimble")]) == 0
+    assert started == [2, 2, 2]  # one task for each of the module's three layers
+    files = [(tmp_path / f"{name}.thimble").read_bytes() for name in ("small", "one", "all")]
+    assert files[0] == files[1] == files[2]
+    assert cli.main([*command, str(tmp_path / "none.thimble"), "--jobs", "0"]) != 0
+    assert "--jobs is 0" in capsys.readouterr().err
 
 
 def test_pack_reports_progress_up_to_all_weights() -> None:

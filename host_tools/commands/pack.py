@@ -55,6 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="fail, and write nothing, where the model does not fit this board's flash or RAM",
     )
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=int,
+        help="processes that encode the tensors of a large network (default: one for each core)",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -62,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Pack, write beside and rename, print what was saved."""
     from host_tools.atomic_file import replacing
     from host_tools.boards import load_board
+    from host_tools.encoding_pool import encoding_pool
     from host_tools.fit import check_fit
     from host_tools.progress import progress_bar
     from model_packager.errors import UsageError
@@ -70,6 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
     from model_packager.sample_arrays import load_arrays
 
     started = time.monotonic()
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise UsageError(f"--jobs is {arguments.jobs}, not 1 or more")
+    if arguments.board and arguments.storage != "int8":
+        raise UsageError(f"no board runs a network that is stored as {arguments.storage}")
     board = load_board(arguments.board) if arguments.board else None
     calibration = load_arrays(arguments.calibration) if arguments.calibration else None
     recipe = load_recipe(arguments.recipe) if arguments.recipe else None
@@ -78,7 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output) if arguments.output else Path(arguments.source).with_suffix(".thimble")
     if output.exists() and Path(arguments.source).exists() and output.samefile(arguments.source):
         raise UsageError(f"{output}: the packed model would replace the network that it is made of")
-    with progress_bar("encoding") as update:
+    source_bytes = Path(arguments.source).stat().st_size if Path(arguments.source).is_file() else 0
+    pool = encoding_pool(source_bytes, arguments.jobs)
+    with pool as executor, progress_bar("encoding") as update:
         result = pack(
             arguments.source,
             arguments.objective,
@@ -86,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             recipe,
             model_id=arguments.model_id,
             model_version=arguments.model_version,
+            executor=executor,
             progress=update,
             storage=arguments.storage,
         )
