@@ -36,7 +36,9 @@ def needs(board: Board, model: Model, file_bytes: int) -> list[Need]:
         found.append(Need("file", place.replace("_", " "), file_bytes, room_bytes))
     ram_bytes = board.heap_bytes or board.mcu.ram_bytes
     if ram_bytes:
-        peak_bytes = ram_peak_bytes(model, "micropython" if board.micropython else "c")
+        executor = "micropython" if board.micropython else "c"
+        # A float model, which only the packager's own executor runs, has no scratch of its own.
+        peak_bytes = model.arena_bytes if model.is_float else ram_peak_bytes(model, executor)
         where = "RAM for models" if board.heap_bytes else "RAM, programs included"
         found.append(Need("RAM peak", where, peak_bytes, ram_bytes))
     return found

@@ -378,6 +378,13 @@ def _pack_as_floats(
     return PackResult(data, model, report)
 
 
+def with_raw_weights(model: Model) -> bytes:
+    """The file of an integer model with every weight raw (bits as words) and a memory plan for that: what a
+    coded file is compared with to see what decoding costs. Changes encodings and plan of `model`."""
+    streams = _streams(model, _plain(model))
+    return _dump(model, PlanOptions(band_slack=BAND_SLACK["size"]), streams, None)
+
+
 def _smallest_file(
     model: Model, objective: str, signer: Signer | None, executor: Executor | None, progress: Progress
 ) -> tuple[bytes, int]:

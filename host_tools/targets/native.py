@@ -38,6 +38,7 @@ class NativeTarget:
         self._model: Model | None = None
         self.memory_bytes = 0
         self.arena_bytes = 0
+        self.load_us = 0.0  # of the core alone: checking the file and finding its parts
 
     def load(self, data: bytes) -> None:
         self._model = None
@@ -45,7 +46,9 @@ class NativeTarget:
         self._file = self._words(len(data))
         self._ffi.memmove(self._file, data, len(data))
         handle = self._ffi.new("thimble_model *")
+        started = time.perf_counter_ns()
         _check(self._lib.thimble_native_load(handle, self._file, len(data)))
+        self.load_us = (time.perf_counter_ns() - started) / 1000
         self.memory_bytes, self.arena_bytes = handle.memory_bytes, handle.arena_bytes
         model = container.load(data)
         persistent = any(tensor.flags & TensorFlag.PERSISTENT for tensor in model.tensors)
