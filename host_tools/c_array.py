@@ -29,10 +29,12 @@ from model_packager.format_table import (
     ValueMap,
 )
 from model_packager.model import Model, Port
-from model_packager.passes.kernel_scratch import ram_peak_bytes
+from model_packager.passes.kernel_scratch import c_paths, ram_peak_bytes
 
 MARK = "Written by `thimble export`; it overwrites this file."
 BYTES_IN_A_LINE = 16
+# The core keeps blocks of fully connected rows, which only save time, where these have one MAC in so many.
+BLOCKS_PAY = 16
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def export(data: bytes, name: str, with_core: bool = False, sha256: bool = False
         f"{prefix}_model.h": _header(prefix, model, len(data), memory_bytes),
         f"{prefix}_model.c": _array(prefix, data),
         f"{prefix}_registry.c": _registry(prefix, parsed, sha256),
-        "thimble_build.h": _build(prefix, parsed),
+        "thimble_build.h": _build(prefix, parsed, model),
     }
     core_files: tuple[str, ...] = ()
     if with_core:
@@ -286,7 +288,18 @@ const thimble_registry {prefix}_registry = {{
     )
 
 
-def _build(prefix: str, parsed: ParsedFile) -> str:
+def _paths(parsed: ParsedFile, model: Model) -> list[str]:
+    """Ways to compute that the core keeps: firmware/core/src/build.h."""
+    taken = {path for index in range(len(model.operators)) for path in c_paths(model, index)}
+    if not all(map(_is_raw, _weights(parsed))):
+        taken.add("DECODED")
+    connected = sum(model.mac_count(op) for op in model.operators if op.kind is OperatorKind.FULLY_CONNECTED)
+    if connected * BLOCKS_PAY > sum(map(model.mac_count, model.operators)):
+        taken.add("BLOCKS")
+    return [path for path in ("DECODED", "COLUMNS", "ROWS", "PLANES", "BLOCKS") if path in taken]
+
+
+def _build(prefix: str, parsed: ParsedFile, model: Model) -> str:
     weights = _weights(parsed)
     forms = {c.fields["form"] for c in parsed.constants if c.kind is ConstantKind.REQUANT}
     if RequantForm.SIGN in forms:
@@ -302,6 +315,7 @@ def _build(prefix: str, parsed: ParsedFile) -> str:
         "REQUANT_FORMS": _bits(
             "REQUANT_FORM", [form.name for form in RequantForm if form in forms], continued
         ),
+        "PATHS": _bits("PATH", _paths(parsed, model), continued),
     }
     lines = "".join(f"#define THIMBLE_BUILD_{name} \\\n    ({value})\n" for name, value in masks.items())
     return _mark(

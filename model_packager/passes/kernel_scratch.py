@@ -171,6 +171,20 @@ def _c_column_bytes(model: Model, operator: Operator) -> int:
     return total if positions else 0
 
 
+def c_paths(model: Model, operator_index: int) -> set[str]:
+    """Which loops of the C core the operator's convolution takes: COLUMNS, ROWS, PLANES, by the names of
+    firmware/core/src/build.h. Operators without weights, and fully connected ones, take none of them."""
+    operator = model.operators[operator_index]
+    if operator.kind is OperatorKind.DEPTHWISE_CONV_2D:
+        return {"PLANES" if _is_3x3_on_plane(operator) else "ROWS"}
+    makes_bits = operator.requant is not None and operator.requant.sign
+    if operator.kind is OperatorKind.FULLY_CONNECTED and makes_bits:
+        return {"ROWS"}
+    if operator.kind is not OperatorKind.CONV_2D or model.reads_bits(operator):
+        return set()
+    return {"COLUMNS"} if _c_column_bytes(model, operator) else {"ROWS"}
+
+
 def _is_3x3_on_plane(operator: Operator) -> bool:
     """Whether plane_3x3.c of the C core runs a depthwise convolution."""
     attributes = operator.attributes

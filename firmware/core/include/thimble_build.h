@@ -11,5 +11,6 @@
 #define THIMBLE_BUILD_LAYOUTS 0xFFFFFFFFu       /* enum thimble_layout */
 #define THIMBLE_BUILD_VALUE_MAPS 0xFFFFFFFFu    /* enum thimble_value_map */
 #define THIMBLE_BUILD_REQUANT_FORMS 0xFFFFFFFFu /* enum thimble_requant_form */
+#define THIMBLE_BUILD_PATHS 0xFFFFFFFFu         /* enum thimble_path, of src/build.h */
 
 #endif

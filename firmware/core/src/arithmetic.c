@@ -22,80 +22,14 @@ static int8_t finish(int32_t value, int32_t zero_point, const int32_t *clamp) {
     return (int8_t)(thimble_clamp(value, clamp[0] - zero_point, clamp[1] - zero_point) + zero_point);
 }
 
-/* The sum of two int8 as TensorFlow Lite quantises it: steps of 1, a left shift of 20, the input with the larger scale
- * (`y`) counts half, the other one (`x`) is shifted to the right. Offsets are what rounds and, of the output, the zero
- * point, as they are before a shift. */
-typedef struct {
-    int32_t x_start, x_multiplier, x_offset, x_shift;
-    int32_t y_start;
-    int32_t multiplier, offset, shift;
-} usual_sum;
-
-/* offset + round(x * multiplier / 2^31), which is then shifted: halves go away from zero. `doubled` is 2 x. */
-static inline int32_t scale_doubled(int32_t doubled, int32_t multiplier, int32_t offset, int32_t shift) {
-#if THIMBLE_DSP
-    int32_t value = thimble_high_mul_add(doubled, multiplier, offset);
-#else
-    int32_t value = thimble_high_mul(doubled >> 1, multiplier) + offset;
-#endif
-    return (value + (doubled >> 31)) >> shift;
-}
-
-static int is_half(const int32_t *scaling) {
-    return scaling[0] == 1 << 30 && scaling[1] == 0;
-}
-
-static int is_narrow_shift(int32_t shift) {
-    return shift < 0 && shift >= -THIMBLE_NARROW_SHIFTS;
-}
-
-/* `x`: the input that takes this part. 0: the sum is not a usual one. */
-THIMBLE_NOT_INLINED static int find_usual_sum(const thimble_operator *op, uint32_t x, usual_sum *sum) {
-    const int32_t *a = op->attributes;
-    const int32_t *x_scaling = a + THIMBLE_ADD_INPUT1_MULTIPLIER + 2 * x;
-    int32_t shift = a[THIMBLE_ADD_OUTPUT_SHIFT];
-    if (op->kind != THIMBLE_OPERATOR_ADD || a[THIMBLE_ADD_LEFT_SHIFT] != 20 ||
-        !is_half(a + THIMBLE_ADD_INPUT1_MULTIPLIER + 2 * (1 - x)) || !is_narrow_shift(x_scaling[1]) ||
-        !is_narrow_shift(shift) || a[THIMBLE_ADD_CLAMP_MIN] != -128 || a[THIMBLE_ADD_CLAMP_MAX] != 127) {
-        return 0;
-    }
-    sum->x_start = -a[THIMBLE_ADD_INPUT1_ZERO_POINT + x] * (1 << 21);
-    sum->x_multiplier = x_scaling[0];
-    sum->x_shift = -x_scaling[1];
-    sum->x_offset = 1 << (sum->x_shift - 1);
-    sum->y_start = -a[THIMBLE_ADD_INPUT1_ZERO_POINT + 1 - x] * (1 << 20);
-    sum->multiplier = a[THIMBLE_ADD_OUTPUT_MULTIPLIER];
-    sum->shift = -shift;
-    sum->offset = (1 + 2 * a[THIMBLE_ADD_OUTPUT_ZERO_POINT]) * (1 << (sum->shift - 1));
-    return 1;
-}
-
-/* Any sum. */
-THIMBLE_NOT_INLINED static void add_unusual(const thimble_operator *op, int8_t *out, int32_t out_step, const int8_t *x,
-                                            int32_t x_step, const int8_t *y, int32_t y_step, uint32_t count) {
+void thimble_add_elements(const thimble_operator *op, int8_t *out, int32_t out_step, const int8_t *x, int32_t x_step,
+                          const int8_t *y, int32_t y_step, uint32_t count) {
     const int32_t *a = op->attributes;
     uint32_t sign = op->kind == THIMBLE_OPERATOR_SUB ? 0xFFFFFFFFu : 0; /* -t = (t ^ sign) - sign */
     for (uint32_t i = 0; i < count; i++, out += out_step, x += x_step, y += y_step) {
         uint32_t sum = (uint32_t)term(a, *x, 0) + (((uint32_t)term(a, *y, 1) ^ sign) - sign);
         int32_t value = scale(sum, a + THIMBLE_ADD_OUTPUT_MULTIPLIER);
         *out = finish(value, a[THIMBLE_ADD_OUTPUT_ZERO_POINT], a + THIMBLE_ADD_CLAMP_MIN);
-    }
-}
-
-void thimble_add_elements(const thimble_operator *op, int8_t *out, int32_t out_step, const int8_t *x, int32_t x_step,
-                          const int8_t *y, int32_t y_step, uint32_t count) {
-    usual_sum sum;
-    int is_first = find_usual_sum(op, 0, &sum);
-    if ((out_step ^ 1) | (x_step ^ 1) | (y_step ^ 1) || (!is_first && !find_usual_sum(op, 1, &sum))) {
-        add_unusual(op, out, out_step, x, x_step, y, y_step, count);
-        return;
-    }
-    const int8_t *shifted = is_first ? x : y, *halved = is_first ? y : x;
-    const usual_sum s = sum; /* a store through `out` might change `sum`, for all that a compiler knows */
-    for (const int8_t *end = out + count; out < end; out++) {
-        int32_t addend = scale_doubled(s.x_start + *shifted++ * (1 << 21), s.x_multiplier, s.x_offset, s.x_shift);
-        int32_t doubled = s.y_start + *halved++ * (1 << 20) + addend * 2;
-        *out = (int8_t)thimble_saturate(scale_doubled(doubled, s.multiplier, s.offset, s.shift));
     }
 }
 

@@ -12,6 +12,19 @@
 #define THIMBLE_HAS_MAP(map) (((THIMBLE_BUILD_VALUE_MAPS) >> THIMBLE_MAP_##map & 1u) != 0)
 #define THIMBLE_HAS_FORM(form) (((THIMBLE_BUILD_REQUANT_FORMS) >> THIMBLE_REQUANT_FORM_##form & 1u) != 0)
 
+/* Ways to compute, of which a model may take few. */
+enum thimble_path {
+    THIMBLE_PATH_DECODED, /* weights that are not dense rows of 8 bits */
+    THIMBLE_PATH_COLUMNS, /* CONV_2D by columns.c */
+    THIMBLE_PATH_ROWS,    /* convolutions by convolve.c */
+    THIMBLE_PATH_PLANES,  /* depthwise convolutions by plane_3x3.c */
+    THIMBLE_PATH_BLOCKS,  /* FULLY_CONNECTED by raw_blocks.c: faster, never needed */
+};
+#define THIMBLE_HAS_PATH(path) (((THIMBLE_BUILD_PATHS) >> THIMBLE_PATH_##path & 1u) != 0)
+/* Whether a convolution may be one that the build has no way for. */
+#define THIMBLE_LACKS_PATHS \
+    (!THIMBLE_HAS_PATH(ROWS) && (THIMBLE_HAS_OPERATOR(CONV_2D) || THIMBLE_HAS_OPERATOR(DEPTHWISE_CONV_2D)))
+
 /* A function that gets registers and a stack frame of its own, or whose code stands there once. */
 #if defined(__GNUC__)
 #define THIMBLE_NOT_INLINED __attribute__((noinline))

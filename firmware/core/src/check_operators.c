@@ -19,16 +19,13 @@ int thimble_check_window(const thimble_step_context *context, const int32_t *a, 
     const int32_t *before = context->x.shape, *after = context->out.shape;
     int holds = before[0] == 1 && after[0] == 1;
     for (uint32_t axis = 0; axis < 2 && holds; axis++) {
-        int32_t kernel = a[axis], stride = a[2 + axis], low = a[4 + axis], high = a[6 + axis];
-        int32_t apart = dilation ? dilation[axis] : 1;
-        if (!thimble_in_range(kernel, 1, 65535) || !thimble_in_range(stride, 1, 65535) ||
-            !thimble_in_range(apart, 1, 65535)) {
-            return 0;
-        }
-        int32_t widest = dilation ? 65535 : kernel - 1;
-        int64_t reach = (int64_t)before[1 + axis] + low + high - ((int64_t)(kernel - 1) * apart + 1);
-        holds = thimble_in_range(low, 0, widest) && thimble_in_range(high, 0, widest) && reach >= 0 &&
-                reach <= INT32_MAX && after[1 + axis] == (int32_t)reach / stride + 1;
+        uint32_t kernel = (uint32_t)a[axis], stride = (uint32_t)a[2 + axis];
+        uint32_t low = (uint32_t)a[4 + axis], high = (uint32_t)a[6 + axis];
+        uint32_t apart = dilation ? (uint32_t)dilation[axis] : 1, widest = dilation ? 65535 : kernel - 1;
+        /* Less than 2^32 each, where the numbers that they are made of are in range. */
+        uint32_t taps = (kernel - 1) * apart + 1, size = (uint32_t)before[1 + axis] + low + high;
+        holds = kernel - 1 < 65535 && stride - 1 < 65535 && apart - 1 < 65535 && low <= widest && high <= widest &&
+                taps <= size && (uint32_t)after[1 + axis] == (size - taps) / stride + 1;
     }
     return holds;
 }
@@ -285,6 +282,9 @@ int32_t thimble_check_operators(thimble_model *model, const thimble_envelope *en
         state.is_last = i + 1 == model->operator_count;
         if (!check_operator(&state)) {
             return THIMBLE_ERROR_BAD_OPERATOR;
+        }
+        if (THIMBLE_LACKS_PATHS && !thimble_has_path(model, op)) {
+            return THIMBLE_ERROR_UNSUPPORTED_OPERATOR;
         }
         thimble_set_add(&state.written, op->output);
         /* Both streams of a pair are open at once. */

@@ -76,6 +76,9 @@ static int can_decode(const thimble_registry *registry, const thimble_constant *
     if (THIMBLE_IS_LAYOUT(BITS, layout)) {
         return coder->next_bits_row != NULL;
     }
+    if (!THIMBLE_HAS_PATH(DECODED)) {
+        return thimble_is_plain(weights);
+    }
     return thimble_is_raw(weights) ||
            (coder->next_row[layout] != NULL && (THIMBLE_HAS_DENSE_ROWS || thimble_has_pairs(weights)));
 }

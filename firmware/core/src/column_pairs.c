@@ -136,6 +136,12 @@ void thimble_put_end(const thimble_columns *columns, int32_t position) {
 #endif
 
 #if THIMBLE_USES_THUMB1_ASSEMBLY
+/* Whether scale, bias and clamp are such that no intermediate of the machine code leaves 32 bits. */
+static inline int is_narrow(const thimble_output_stage *stage, uint32_t start) {
+    return !stage->power_of_two && stage->shift < 0 && stage->shift >= -22 && start + (1u << 28) < 1u << 29 &&
+           stage->low + stage->zero_point == -128 && stage->high + stage->zero_point == 127;
+}
+
 /* Sums become activations, for full int8 ranges. With a = ah * 2^16 + al, al signed, and m = mh * 2^16 + ml, the product
  * (a * m + 2^30) >> 31 is 2 ah mh + ((ah ml + al mh + (al ml >> 16) + 2^14) >> 15), which fits 32 bits for |a| < 2^29. */
 static inline void store_narrow(const thimble_output_stage *stage, const uint32_t *sums, int32_t count, int8_t *out,
@@ -184,23 +190,11 @@ static inline void store_narrow(const thimble_output_stage *stage, const uint32_
 }
 #endif
 
-void thimble_channels_open(thimble_columns *columns) {
-    const thimble_rows *rows = columns->rows;
-    thimble_output_stage stage = rows->stage;
-    columns->is_narrow = !thimble_is_clamped(&stage);
-    for (int32_t i = 0; i < columns->count; i++) {
-        thimble_find_stage(rows, (uint32_t)(columns->first + i), &stage);
-        columns->is_narrow &= thimble_is_narrow(&stage, columns->starts[i]);
-    }
-}
-
-void thimble_make_channels(thimble_columns *columns, int8_t *out, int32_t step, int32_t count) {
+void thimble_make_channels(const thimble_columns *columns, int8_t *out, int32_t step, int32_t count) {
     const int8_t *w = columns->weights;
     const int32_t length = columns->length, cols = (int32_t)columns->rows->stream.cols;
     const uint32_t steps = (uint32_t)length / 2;
-#if THIMBLE_USES_THUMB1_ASSEMBLY
-    thimble_output_stage stage = columns->rows->stage;
-#endif
+    thimble_output_stage *stage = &columns->rows->stage;
     for (int32_t channel = 0; channel < columns->count; channel++, w += cols) {
         const uint32_t *x = columns->cells;
         uint32_t sums[4], start = columns->starts[channel], t0 = 0, h0 = 0, t1 = 0, h1 = 0;
@@ -213,14 +207,14 @@ void thimble_make_channels(thimble_columns *columns, int8_t *out, int32_t step, 
         sums[1] = start + h0 + steps;
         sums[2] = start + t1 - (h1 << 16) - steps * PAIR_BIAS;
         sums[3] = start + h1 + steps;
+        thimble_find_stage(columns->rows, (uint32_t)(columns->first + channel), stage);
 #if THIMBLE_USES_THUMB1_ASSEMBLY
-        if (columns->is_narrow) {
-            thimble_read_stage(columns->rows, (uint32_t)(columns->first + channel), &stage);
-            store_narrow(&stage, sums, count, out + channel, step);
+        if (is_narrow(stage, start)) {
+            store_narrow(stage, sums, count, out + channel, step);
             continue;
         }
 #endif
-        thimble_store_channel(columns, channel, sums, out + channel, step, count);
+        thimble_store_sums(stage, sums, count, out + channel, step);
     }
 }
 

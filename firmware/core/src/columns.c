@@ -4,55 +4,33 @@
  * block. How cells are laid out, column_dsp.c and column_pairs.c say. */
 #include "columns.h"
 
-/* A window that is not inside of the image, or whose cells do not stand side by side. */
-static void put_clipped(const thimble_columns *columns, int32_t position, int32_t top, int32_t left) {
-    const thimble_window *window = columns->window;
-    int32_t depth = window->depth, joined = columns->joined;
-    for (int32_t kx = 0; kx < window->kernel_w; kx += joined, left += window->dilation_w * joined) {
-        /* Of `joined` cells side by side, those before the image and behind it. */
-        int32_t before = left < 0 ? -left : 0, behind = left + joined - window->in_w, y = top;
-        before = before > joined ? joined : before;
-        behind = behind < 0 ? 0 : behind > joined ? joined : behind;
-        const int8_t *x = window->x + (top * window->in_w + left + before) * window->pixel;
-        int32_t cell = kx * depth;
-        for (int32_t ky = 0; ky < window->kernel_h; ky++, cell += columns->run, x += columns->line_step) {
-            int32_t absent = y < 0 || y >= window->in_h ? joined : before;
-            y += window->dilation_h;
-            thimble_put_cells(columns, position, cell, NULL, absent * depth);
-            if (absent == joined) {
-                continue;
-            }
-            thimble_put_cells(columns, position, cell + before * depth, x, (joined - before - behind) * depth);
-            thimble_put_cells(columns, position, cell + (joined - behind) * depth, NULL, behind * depth);
-        }
-    }
+/* Whether a block is made aside first. */
+static int is_aside(const thimble_columns *columns) {
+    return (THIMBLE_HAS(FUSED_ADD) || THIMBLE_HAS(BIT_ACTIVATIONS)) && columns->finish;
 }
 
-/* The column at `position` becomes the window of output (y, x). */
+/* The column at `position` becomes the window of output (y, x): cell by cell, or a row of the kernel at a time where
+ * those stand side by side in the image. */
 static void gather(const thimble_columns *columns, int32_t position, int32_t y, int32_t x) {
     const thimble_window *window = columns->window;
-    int32_t top = y * window->stride_h - window->pad_top, left = x * window->stride_w - window->pad_left;
-    if ((uint32_t)top < (uint32_t)columns->inside_h && (uint32_t)left < (uint32_t)columns->inside_w) {
-        const int8_t *line = window->x + (top * window->in_w + left) * window->pixel;
-        int32_t run = columns->run, step = columns->line_step, length = run * window->kernel_h;
-        for (int32_t cell = 0; cell < length; cell += run, line += step) {
-            thimble_put_cells(columns, position, cell, line, run);
+    const int32_t left = x * window->stride_w - window->pad_left;
+    const int is_joined = window->dilation_w == 1 && window->depth == window->pixel && left >= 0 &&
+                          left + window->kernel_w <= window->in_w;
+    const int32_t joined = is_joined ? window->kernel_w : 1, count = joined * window->depth;
+    int32_t in_y = y * window->stride_h - window->pad_top, cell = 0;
+    for (int32_t ky = 0; ky < window->kernel_h; ky++, in_y += window->dilation_h) {
+        int32_t in_x = left;
+        for (int32_t kx = 0; kx < window->kernel_w; kx += joined, in_x += window->dilation_w, cell += count) {
+            int is_inside = (uint32_t)in_y < (uint32_t)window->in_h && (uint32_t)in_x < (uint32_t)window->in_w;
+            const int8_t *from = is_inside ? window->x + (in_y * window->in_w + in_x) * window->pixel : NULL;
+            thimble_put_cells(columns, position, cell, from, count);
         }
-    } else {
-        put_clipped(columns, position, top, left);
     }
     thimble_put_end(columns, position);
 }
 
-void thimble_store_channel(const thimble_columns *columns, int32_t channel, const uint32_t *sums, int8_t *out, int32_t step,
-                           int32_t count) {
-    thimble_output_stage stage = columns->rows->stage;
-    thimble_find_stage(columns->rows, (uint32_t)(columns->first + channel), &stage);
-    thimble_store_sums(&stage, sums, count, out, step);
-}
-
 /* Where the sums of the channels at hand start. */
-static void find_starts(thimble_columns *columns) {
+static void find_starts(const thimble_columns *columns) {
     const thimble_rows *rows = columns->rows;
     for (int32_t i = 0; i < columns->count; i++) {
         uint32_t bias = thimble_bias_at(rows, (uint32_t)(columns->first + i));
@@ -62,16 +40,15 @@ static void find_starts(thimble_columns *columns) {
 #endif
         columns->starts[i] = bias;
     }
-    thimble_channels_open(columns);
 }
 
 /* The channels at hand at all positions of the window. */
-static void run_channels(thimble_columns *columns) {
+static void run_channels(const thimble_columns *columns) {
     const thimble_window *window = columns->window;
     int32_t y = window->y_start, x = 0;
     while (y < window->y_stop) {
         int32_t position = y * window->out_w + x, count = 0;
-        int8_t *out = columns->finish ? columns->made : window->out + columns->first + position * window->out_step_x;
+        int8_t *out = is_aside(columns) ? columns->made : window->out + columns->first + position * window->out_step_x;
         for (; count < columns->positions && y < window->y_stop; count++) {
             gather(columns, count, y, x);
             x++;
@@ -80,8 +57,8 @@ static void run_channels(thimble_columns *columns) {
                 y++;
             }
         }
-        thimble_make_channels(columns, out, columns->finish ? columns->count : window->out_step_x, count);
-        if (columns->finish) {
+        thimble_make_channels(columns, out, is_aside(columns) ? columns->count : window->out_step_x, count);
+        if (is_aside(columns)) {
             columns->finish(columns, position, count);
         }
     }
@@ -107,12 +84,12 @@ uint32_t thimble_column_bytes(const thimble_column_need *need, thimble_column_pl
         bytes += thimble_align4(plan.positions * plan.channels);
     }
     /* Behind the last row, three weights more are read. */
-    return need->is_raw ? bytes : bytes + thimble_align4(plan.channels * need->cols + 3);
+    return thimble_is_held(need) ? bytes + thimble_align4(plan.channels * need->cols + 3) : bytes;
 }
 
 thimble_column_plan thimble_least_columns(const thimble_column_need *need) {
     thimble_column_plan plan = {0, need->channels};
-    if (need->is_raw) {
+    if (!thimble_is_held(need)) {
         uint32_t most = need->depth < 4 ? THIMBLE_SHORT_STEM : THIMBLE_SHORT_COLUMN;
         plan.positions = need->cols <= most                  ? THIMBLE_MOST_POSITIONS
                          : need->cols <= THIMBLE_LONG_COLUMN ? THIMBLE_FEWER_POSITIONS
@@ -127,19 +104,17 @@ thimble_column_plan thimble_least_columns(const thimble_column_need *need) {
     return plan;
 }
 
-/* The columns to make with `room` bytes. */
+/* The columns to make with `room` bytes: in the first place many positions, then many channels. */
 static thimble_column_plan best_columns(const thimble_column_need *need, uint32_t room) {
-    thimble_column_plan least = thimble_least_columns(need), plan = {THIMBLE_MOST_POSITIONS, need->channels};
-    if (need->cols >= room) {
-        return least;
-    }
-    uint32_t enough = need->channels < THIMBLE_HELD_ROWS ? need->channels : THIMBLE_HELD_ROWS;
-    for (; plan.positions > 0; plan.positions -= THIMBLE_FEWER_POSITIONS) {
-        plan.channels = need->channels;
-        while (plan.channels > enough && !need->is_raw && thimble_column_bytes(need, plan) > room) {
+    thimble_column_plan plan = {THIMBLE_MOST_POSITIONS, need->channels};
+    while (thimble_column_bytes(need, plan) > room) {
+        if (thimble_is_held(need) && plan.channels > THIMBLE_HELD_ROWS) {
             plan.channels--;
+            continue;
         }
-        if (thimble_column_bytes(need, plan) <= room) {
+        plan.positions -= THIMBLE_FEWER_POSITIONS;
+        plan.channels = need->channels;
+        if (plan.positions == 0) {
             break;
         }
     }
@@ -147,7 +122,7 @@ static thimble_column_plan best_columns(const thimble_column_need *need, uint32_
 }
 
 /* Prepares `columns`; 0: the convolution goes row by row. */
-static int open_columns(thimble_columns *columns, const thimble_conv *conv, const thimble_operator *op, uint8_t *scratch,
+static int open_columns(thimble_columns *columns, thimble_conv *conv, const thimble_operator *op, uint8_t *scratch,
                         const uint8_t *end) {
     const thimble_window *window = &conv->window;
     const thimble_stream *stream = &conv->rows.stream;
@@ -155,7 +130,7 @@ static int open_columns(thimble_columns *columns, const thimble_conv *conv, cons
         return 0;
     }
     thimble_column_need need = {stream->cols, (uint32_t)window->depth, (uint32_t)conv->rows_per_group,
-                                thimble_stream_is_raw(stream), columns->finish != NULL};
+                                thimble_stream_is_raw(stream), is_aside(columns)};
     thimble_column_plan plan = best_columns(&need, (uint32_t)(end - scratch));
     if (plan.positions == 0 || (op->schedule == THIMBLE_SCHEDULE_IN_PLACE && plan.channels < need.channels)) {
         return 0;
@@ -175,17 +150,8 @@ static int open_columns(thimble_columns *columns, const thimble_conv *conv, cons
         columns->made += columns->length;
     }
     columns->held = NULL;
-    if (!need.is_raw) {
+    if (thimble_is_held(&need)) {
         columns->held = columns->made + (need.is_aside ? thimble_align4(plan.positions * plan.channels) : 0);
-    }
-    int is_joined = window->kernel_w == 1 || (window->dilation_w == 1 && window->depth == window->pixel);
-    columns->joined = is_joined ? window->kernel_w : 1;
-    columns->run = window->kernel_w * window->depth;
-    columns->line_step = window->dilation_h * window->in_w * window->pixel;
-    columns->inside_h = window->in_h - (window->kernel_h - 1) * window->dilation_h;
-    columns->inside_w = is_joined ? window->in_w - window->kernel_w + 1 : 0;
-    if (columns->inside_h < 0 || columns->inside_w < 0) {
-        columns->inside_h = 0;
     }
     thimble_cells_open(columns);
     return 1;
@@ -194,7 +160,7 @@ static int open_columns(thimble_columns *columns, const thimble_conv *conv, cons
 /* The rows of the channels at hand. */
 static int32_t read_rows(thimble_columns *columns, thimble_stream *stream) {
     uint32_t cols = stream->cols;
-    if (!columns->held) {
+    if (!THIMBLE_HAS_PATH(DECODED) || !columns->held) {
         columns->weights = (const int8_t *)stream->payload + columns->first * (int32_t)cols;
         return 0;
     }

@@ -27,34 +27,10 @@ typedef struct {
 #define THIMBLE_COLUMN_ASSEMBLY 0
 #endif
 
-#if THIMBLE_COLUMN_ASSEMBLY
-/* What the machine code takes to its stack; changing the order means changing column_dsp.c. */
-typedef struct {
-    const uint32_t *starts;
-    const uint32_t *cells;
-    uint32_t skipped_groups; /* that the first pass of the loop, of four groups of cells, leaves out */
-    const uint32_t *end;     /* of the cells */
-    const uint8_t *scales;
-    int32_t scale_step; /* bytes */
-    int32_t shift;      /* PACKED: the largest to the right */
-    int32_t zero_point; /* of the output, twice, and 1: half a unit more before the last bit is shifted out */
-    const int8_t *shifts; /* WIDE, or NULL */
-    int8_t *out;
-    int32_t step;
-    int32_t skipped; /* weights of the next row that the last group of cells met */
-    int32_t channels;
-    const int8_t *w;
-    int32_t absent; /* positions of six that are not there */
-    int32_t is_six; /* else columns are for three positions */
-} thimble_column_job;
-
-void thimble_run_column_job(const thimble_column_job *job);
-#endif
-
 typedef struct thimble_columns thimble_columns;
 typedef void thimble_columns_finish(const thimble_columns *columns, int32_t position, int32_t count);
 struct thimble_columns {
-    const thimble_rows *rows;
+    thimble_rows *rows;
     const thimble_window *window;
     const int8_t *weights; /* of output channel `first` */
     int8_t *held;          /* decoded rows, or NULL */
@@ -62,10 +38,6 @@ struct thimble_columns {
     int32_t most;          /* that can be at hand */
     int32_t length;        /* cells of a column, a multiple of 4 */
     int32_t positions;     /* columns */
-    int32_t joined;        /* cells of a kernel row that stand side by side in the image */
-    int32_t run;           /* activations of a kernel row */
-    int32_t line_step;     /* activations from one kernel row to the next, in the image */
-    int32_t inside_h, inside_w; /* windows from before here on lie in the image as a whole */
     uint32_t *starts;      /* where the sums of each channel start */
     uint32_t *cells;
     int8_t *staged; /* one window as int8, or NULL */
@@ -73,11 +45,6 @@ struct thimble_columns {
     /* Called with `count` positions from `position` on that were made aside; NULL: channels go to window->out. */
     thimble_columns_finish *finish;
     const void *context; /* for `finish` */
-    int32_t is_narrow; /* whether the machine code can finish the channels at hand */
-#if THIMBLE_COLUMN_ASSEMBLY
-    thimble_column_job job;
-    int32_t is_clamped; /* the job clamps to int8 only */
-#endif
 };
 
 /* Cells of a column, of which there are whole words; the last ones may be too many. */
@@ -93,6 +60,11 @@ typedef struct {
     int is_raw;        /* rows lie in the file as they are */
     int is_aside;      /* blocks are made aside, for `finish` */
 } thimble_column_need;
+
+/* Whether rows are decoded before they are used. */
+static inline int thimble_is_held(const thimble_column_need *need) {
+    return THIMBLE_HAS_PATH(DECODED) && !need->is_raw;
+}
 
 thimble_column_need thimble_column_need_of(const thimble_constant *weights, const thimble_operator *op, int is_aside);
 
@@ -119,22 +91,6 @@ void thimble_put_cells(const thimble_columns *columns, int32_t position, int32_t
 void thimble_put_end(const thimble_columns *columns, int32_t position);
 
 /* The channels at hand at the first `count` positions, whose activations are `step` apart, go to `out`. */
-void thimble_make_channels(thimble_columns *columns, int8_t *out, int32_t step, int32_t count);
-
-/* Whether scale, bias and clamp are such that no intermediate of the machine code leaves 32 bits. */
-static inline int thimble_is_narrow(const thimble_output_stage *stage, uint32_t start) {
-    return !stage->power_of_two && stage->shift < 0 && stage->shift >= -22 && start + (1u << 28) < 1u << 29;
-}
-
-static inline int thimble_is_clamped(const thimble_output_stage *stage) {
-    return stage->low + stage->zero_point > -128 || stage->high + stage->zero_point < 127;
-}
-
-/* `count` sums of a channel at hand become activations. */
-void thimble_store_channel(const thimble_columns *columns, int32_t channel, const uint32_t *sums, int8_t *out,
-                           int32_t step, int32_t count);
-
-/* Prepares it for the channels at hand, whose starts are set. */
-void thimble_channels_open(thimble_columns *columns);
+void thimble_make_channels(const thimble_columns *columns, int8_t *out, int32_t step, int32_t count);
 
 #endif

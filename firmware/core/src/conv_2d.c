@@ -63,7 +63,7 @@ static int32_t run(thimble_step_context *context) {
         conv.window.out = (int8_t *)context->arena + context->out.offset;
         error = thimble_columns_run(&conv, op, scratch, context->memory_end, NULL, NULL);
     }
-    if (error != 0) {
+    if (error != 0 || !THIMBLE_HAS_PATH(ROWS)) {
         return error;
     }
     int32_t height = context->out.shape[1];

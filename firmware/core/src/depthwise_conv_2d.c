@@ -19,6 +19,11 @@ static int check(thimble_step_context *context) {
            weights.fields[THIMBLE_FIELD_WEIGHTS_COLS] == taps;
 }
 
+/* Whether it goes by plane_3x3.h. */
+static int is_plane(const thimble_depthwise *depthwise) {
+    return THIMBLE_HAS_PATH(PLANES) && (!THIMBLE_HAS_PATH(ROWS) || depthwise->is_3x3);
+}
+
 static int32_t smaller(int32_t a, int32_t b) {
     return a < b ? a : b;
 }
@@ -73,8 +78,8 @@ int32_t thimble_depthwise_open(thimble_depthwise *depthwise, thimble_step_contex
     depthwise->image_w = smaller(window->in_w, width - left);
     depthwise->pixels = *scratch;
     depthwise->is_3x3 = thimble_is_3x3(op);
-    *scratch += (size_t)thimble_padded_plane_bytes(op, out);
-    if (depthwise->is_3x3) {
+    *scratch += thimble_padded_plane_bytes(op, out);
+    if (is_plane(depthwise)) {
         open_3x3(depthwise, op->parameter != 0, height, width);
     } else {
         depthwise->step_x = 1;
@@ -95,7 +100,7 @@ int32_t thimble_depthwise_next(thimble_depthwise *depthwise, int8_t *out) {
     if (error < 0) {
         return error;
     }
-    if (depthwise->is_3x3) {
+    if (is_plane(depthwise)) {
         int is_transposed = depthwise->is_transposed;
         thimble_plane_convolve(&depthwise->on.plane, depthwise->rows.stream.row, is_transposed ? 3 : 1,
                                is_transposed ? 1 : 3, depthwise->rows.bias, &depthwise->rows.stage, out);
@@ -109,7 +114,7 @@ int32_t thimble_depthwise_next(thimble_depthwise *depthwise, int8_t *out) {
 void thimble_depthwise_load(const thimble_depthwise *depthwise, const int8_t *x, int32_t step_x, int32_t step_y) {
     int32_t height = depthwise->image_h, width = depthwise->image_w;
     thimble_pixel *to = (thimble_pixel *)(void *)depthwise->image;
-    if (!depthwise->is_3x3) {
+    if (!is_plane(depthwise)) {
         int8_t *row = depthwise->image;
         for (int32_t y = 0; y < height; y++, row += depthwise->step_y, x += step_y) {
             for (int32_t column = 0; column < width; column++) {
@@ -125,7 +130,7 @@ void thimble_depthwise_load(const thimble_depthwise *depthwise, const int8_t *x,
 
 /* Makes rows `start` to `stop` from now on. */
 static void take_band(thimble_depthwise *depthwise, int32_t start, int32_t stop) {
-    if (depthwise->is_3x3) {
+    if (is_plane(depthwise)) {
         thimble_plane *plane = &depthwise->on.plane;
         plane->x = (const thimble_pixel *)(const void *)depthwise->pixels + start * plane->stride * plane->pitch;
         plane->lines = stop - start;

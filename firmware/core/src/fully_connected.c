@@ -18,10 +18,6 @@ static uint32_t sparse_row(const thimble_stream *stream, const int8_t *x, uint32
     return acc;
 }
 
-THIMBLE_NOT_INLINED int8_t thimble_requantise_one(const thimble_output_stage *stage, uint32_t sum) {
-    return thimble_requantise(stage, sum);
-}
-
 static int32_t run(thimble_step_context *context) {
     thimble_rows rows;
     uint8_t *scratch = context->scratch;
@@ -31,7 +27,7 @@ static int32_t run(thimble_step_context *context) {
     int32_t row = 0;
     int32_t error = thimble_rows_open(&rows, context->model, context->op, THIMBLE_TAKES_PAIRS | THIMBLE_TAKES_PARTS,
                                       &scratch);
-    if (error >= 0 && thimble_stream_is_raw(&rows.stream)) {
+    if (THIMBLE_HAS_PATH(BLOCKS) && error >= 0 && thimble_stream_is_raw(&rows.stream)) {
         row = thimble_run_raw_blocks(&rows, x, x_offset, out);
         rows.stream.reader.position += (uint32_t)row * rows.stream.cols;
     }
@@ -48,7 +44,7 @@ static int32_t run(thimble_step_context *context) {
             sum = thimble_gives_pairs(stream) ? sparse_row(stream, x, sum, -x_offset)
                                               : thimble_dot(next, x_offset, stream->row, (int32_t)stream->count, sum);
         } while (stream->left > 0);
-        out[row] = thimble_requantise_one(&rows.stage, sum);
+        out[row] = thimble_requantise(&rows.stage, sum);
     }
     return error;
 }

@@ -8,12 +8,8 @@
 #include "plane_3x3.h"
 #include "stream.h"
 
-/* Stands for a plane or a band that no 32-bit machine holds; with the arena it still fits 32 bits. */
-#define TOO_MUCH ((uint64_t)THIMBLE_MAX_TENSOR_BYTES * 2)
-
-static uint64_t aligned(uint64_t bytes) {
-    return (bytes + 3) & ~(uint64_t)3;
-}
+/* Stands for a plane that no 32-bit machine holds; with arena and streams it still fits 32 bits. */
+#define TOO_MUCH ((uint32_t)THIMBLE_MAX_TENSOR_BYTES * 2)
 
 int thimble_is_3x3(const thimble_operator *op) {
     const int32_t *a = op->attributes;
@@ -22,20 +18,22 @@ int thimble_is_3x3(const thimble_operator *op) {
            a[THIMBLE_CONV_2D_STRIDE_H] == a[THIMBLE_CONV_2D_STRIDE_W] && a[THIMBLE_CONV_2D_STRIDE_H] <= 2;
 }
 
+/* Rows or columns of a channel that the windows reach. */
+static uint32_t reach_of(const thimble_operator *op, const thimble_tensor *out, uint32_t axis) {
+    const int32_t *a = op->attributes + axis;
+    return (uint32_t)(out->shape[1 + axis] - 1) * (uint32_t)a[THIMBLE_CONV_2D_STRIDE_H] +
+           (uint32_t)(a[THIMBLE_CONV_2D_KERNEL_H] - 1) * (uint32_t)a[THIMBLE_CONV_2D_DILATION_H] + 1;
+}
+
 /* A pitch is even, whether rows or columns are lines. */
-uint64_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_tensor *out) {
-    const int32_t *a = op->attributes;
-    uint64_t reach[2];
-    for (uint32_t axis = 0; axis < 2; axis++) {
-        reach[axis] = (uint64_t)(out->shape[1 + axis] - 1) * (uint32_t)a[THIMBLE_CONV_2D_STRIDE_H + axis] +
-                      (uint64_t)(a[THIMBLE_CONV_2D_KERNEL_H + axis] - 1) *
-                          (uint32_t)a[THIMBLE_CONV_2D_DILATION_H + axis] +
-                      1;
+uint32_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_tensor *out) {
+    uint32_t one = thimble_is_3x3(op) ? 1 : 0;
+    uint64_t pixels = (uint64_t)(reach_of(op, out, 0) + one) * (reach_of(op, out, 1) + one);
+    if (pixels > TOO_MUCH / 4) {
+        return TOO_MUCH;
     }
-    if (thimble_is_3x3(op)) {
-        return aligned((reach[0] + 1) * (reach[1] + 1) * 2) + THIMBLE_PLANE_SLACK + THIMBLE_PLANE_JOB_BYTES;
-    }
-    return aligned(reach[0] * reach[1]);
+    uint32_t bytes = thimble_align4((uint32_t)pixels << one);
+    return one ? bytes + THIMBLE_PLANE_SLACK + THIMBLE_PLANE_JOB_BYTES : bytes;
 }
 
 /* Asked before a tensor is, which may lie before the last one that was looked for. */
@@ -43,54 +41,56 @@ static int has_bits(const thimble_model *model) {
     return THIMBLE_HAS(BIT_ACTIVATIONS) && (model->features & THIMBLE_FEATURE_BIT_ACTIVATIONS) != 0;
 }
 
-static uint64_t stream_bytes(thimble_model *model, const thimble_operator *op) {
+static int makes_bits(thimble_model *model, const thimble_operator *op) {
+    return has_bits(model) && thimble_tensor_at(model, op->output).bits != 0;
+}
+
+static int is_kind(const thimble_operator *op, uint32_t kind) {
+    return ((THIMBLE_BUILD_OPERATORS) >> kind & 1) && op->kind == kind;
+}
+
+static uint32_t stream_bytes(thimble_model *model, const thimble_operator *op) {
     thimble_constant weights;
-    thimble_find_constant(model, op, 0, &weights);
-    int is_depthwise = THIMBLE_HAS_OPERATOR(DEPTHWISE_CONV_2D) && op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D;
-    int takes = is_depthwise ? 0 : THIMBLE_TAKES_PAIRS;
-    if (THIMBLE_HAS_OPERATOR(FULLY_CONNECTED) && op->kind == THIMBLE_OPERATOR_FULLY_CONNECTED) {
-        /* One that makes bits runs as a convolution, which takes whole rows. */
-        takes |= has_bits(model) && thimble_tensor_at(model, op->output).bits ? 0 : THIMBLE_TAKES_PARTS;
+    if (!THIMBLE_HAS_PATH(DECODED)) {
+        return 0;
     }
-    uint64_t bytes = thimble_stream_bytes(model->registry, &weights, takes);
-    if (THIMBLE_HAS_LAYOUT(SPARSE) && THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
-        thimble_has_pairs(&weights)) {
+    thimble_find_constant(model, op, 0, &weights);
+    int takes = is_kind(op, THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) ? 0 : THIMBLE_TAKES_PAIRS;
+    /* A fully connected operator that makes bits runs as a convolution, which takes whole rows. */
+    if (is_kind(op, THIMBLE_OPERATOR_FULLY_CONNECTED) && !makes_bits(model, op)) {
+        takes |= THIMBLE_TAKES_PARTS;
+    }
+    uint32_t bytes = thimble_stream_bytes(model->registry, &weights, takes);
+    if (THIMBLE_HAS_LAYOUT(SPARSE) && is_kind(op, THIMBLE_OPERATOR_CONV_2D) && thimble_has_pairs(&weights)) {
         /* Where the pairs of each kernel cell start. */
         uint32_t cells =
             (uint32_t)(op->attributes[THIMBLE_CONV_2D_KERNEL_H] * op->attributes[THIMBLE_CONV_2D_KERNEL_W]);
-        bytes += cells > 1 ? aligned(2 * (uint64_t)(cells + 1)) : 0;
+        bytes += cells > 1 ? thimble_align4(2 * (cells + 1)) : 0;
     }
     return bytes;
 }
 
-/* Whether what is made goes elsewhere first: to be added, or signs are taken of it. */
-static int is_aside(thimble_model *model, const thimble_operator *op) {
-    return op->schedule == THIMBLE_SCHEDULE_FUSED_ADD ||
-           (has_bits(model) && thimble_tensor_at(model, op->output).bits != 0);
+/* The columns that are planned for, and what they are made of; none: the convolution goes row by row. */
+static thimble_column_plan find_plan(thimble_model *model, const thimble_operator *op, thimble_column_need *need) {
+    thimble_column_plan plan = {0, 0};
+    if (is_kind(op, THIMBLE_OPERATOR_CONV_2D) && THIMBLE_HAS_PATH(COLUMNS) &&
+        !(THIMBLE_HAS(FUSED_DEPTHWISE) && op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE)) {
+        thimble_constant weights;
+        thimble_find_constant(model, op, 0, &weights);
+        if (!thimble_has_pairs(&weights)) {
+            /* What is made goes elsewhere first, to be added, or signs are taken of it. */
+            int is_aside = (THIMBLE_HAS(FUSED_ADD) && op->schedule == THIMBLE_SCHEDULE_FUSED_ADD) || makes_bits(model, op);
+            *need = thimble_column_need_of(&weights, op, is_aside);
+            plan = thimble_least_columns(need);
+        }
+    }
+    return plan;
 }
 
-/* What a CONV_2D takes that goes by columns; 0: it goes row by row. */
-static uint32_t column_bytes(thimble_model *model, const thimble_operator *op) {
-    thimble_constant weights;
-    thimble_find_constant(model, op, 0, &weights);
-    if (thimble_has_pairs(&weights) || op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
-        return 0;
-    }
-    thimble_column_need need = thimble_column_need_of(&weights, op, is_aside(model, op));
-    thimble_column_plan plan = thimble_least_columns(&need);
-    if (op->schedule == THIMBLE_SCHEDULE_IN_PLACE && plan.channels < need.channels) {
-        return 0;
-    }
-    return plan.positions > 0 ? thimble_column_bytes(&need, plan) : 0;
-}
-
-/* Whether columns can do with more memory than is planned for. */
-static int takes_more_columns(thimble_model *model, const thimble_operator *op) {
-    thimble_constant weights;
-    thimble_find_constant(model, op, 0, &weights);
-    thimble_column_need need = thimble_column_need_of(&weights, op, is_aside(model, op));
-    return op->schedule != THIMBLE_SCHEDULE_FUSED_DEPTHWISE && !thimble_has_pairs(&weights) &&
-           !(need.is_raw && thimble_least_columns(&need).positions == THIMBLE_MOST_POSITIONS);
+/* Whether a convolution goes by columns with no more memory than is planned. IN_PLACE wants all channels at a time. */
+static int is_planned(const thimble_operator *op, const thimble_column_need *need, thimble_column_plan plan) {
+    int is_in_place = THIMBLE_HAS(IN_PLACE) && op->schedule == THIMBLE_SCHEDULE_IN_PLACE;
+    return plan.positions > 0 && !(THIMBLE_HAS_PATH(DECODED) && is_in_place && plan.channels < need->channels);
 }
 
 /* A window of bits, unless it is one cell, which is read in place. */
@@ -104,6 +104,30 @@ static uint32_t gathered_bytes(thimble_model *model, const thimble_operator *op)
     return weights.fields[THIMBLE_FIELD_WEIGHTS_COLS] / 8;
 }
 
+/* What the kernel takes beside the streams. */
+static uint32_t kernel_bytes(thimble_model *model, const thimble_operator *op, const thimble_operator *tail) {
+    thimble_column_need need;
+    thimble_column_plan plan = find_plan(model, op, &need);
+    if (is_planned(op, &need, plan)) {
+        return thimble_column_bytes(&need, plan);
+    }
+    const thimble_operator *last = THIMBLE_HAS(FUSED_DEPTHWISE) && tail ? tail : op;
+    if (is_kind(last, THIMBLE_OPERATOR_DEPTHWISE_CONV_2D)) {
+        thimble_tensor out = thimble_tensor_at(model, last->output);
+        return thimble_padded_plane_bytes(last, &out);
+    }
+    if (THIMBLE_HAS_PATH(ROWS) && THIMBLE_HAS(IN_PLACE) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
+        op->schedule == THIMBLE_SCHEDULE_IN_PLACE) {
+        thimble_tensor x = thimble_tensor_at(model, op->inputs[0]);
+        return thimble_align4(op->parameter * (uint32_t)(x.shape[2] * x.shape[3]));
+    }
+    if (THIMBLE_HAS_PATH(ROWS) && ((THIMBLE_HAS(FUSED_ADD) && tail) || makes_bits(model, op))) {
+        thimble_tensor out = thimble_tensor_at(model, op->output);
+        return thimble_align4((uint32_t)(out.shape[1] * out.shape[2]));
+    }
+    return 0;
+}
+
 uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op, const thimble_operator *tail) {
     if (!thimble_is_weighted(op->kind)) {
         return 0;
@@ -111,26 +135,20 @@ uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op,
     if (has_bits(model) && thimble_tensor_at(model, op->inputs[0]).bits) {
         return gathered_bytes(model, op);
     }
-    uint64_t bytes = stream_bytes(model, op);
-    int is_conv = THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D;
-    uint32_t columns = is_conv ? column_bytes(model, op) : 0;
-    if (columns > 0) {
-        bytes += columns;
-    } else if (THIMBLE_HAS(FUSED_DEPTHWISE) && op->schedule == THIMBLE_SCHEDULE_FUSED_DEPTHWISE) {
+    uint32_t bytes = stream_bytes(model, op) + kernel_bytes(model, op, tail);
+    if (THIMBLE_HAS(FUSED_DEPTHWISE) && tail && tail->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) {
         bytes += stream_bytes(model, tail);
-        thimble_tensor out = thimble_tensor_at(model, tail->output);
-        bytes += thimble_padded_plane_bytes(tail, &out);
-    } else if ((THIMBLE_HAS(FUSED_ADD) || THIMBLE_HAS(BIT_ACTIVATIONS)) && is_aside(model, op)) {
-        thimble_tensor out = thimble_tensor_at(model, op->output);
-        bytes += aligned((uint64_t)out.shape[1] * (uint32_t)out.shape[2]);
-    } else if (THIMBLE_HAS_OPERATOR(DEPTHWISE_CONV_2D) && op->kind == THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) {
-        thimble_tensor out = thimble_tensor_at(model, op->output);
-        bytes += thimble_padded_plane_bytes(op, &out);
-    } else if (THIMBLE_HAS(IN_PLACE) && is_conv && op->schedule == THIMBLE_SCHEDULE_IN_PLACE) {
-        thimble_tensor x = thimble_tensor_at(model, op->inputs[0]);
-        bytes += aligned((uint64_t)op->parameter * (uint32_t)x.shape[2] * (uint32_t)x.shape[3]);
     }
-    return (uint32_t)(bytes > TOO_MUCH ? TOO_MUCH : bytes);
+    return bytes > TOO_MUCH ? TOO_MUCH : bytes;
+}
+
+int thimble_has_path(thimble_model *model, const thimble_operator *op) {
+    thimble_column_need need;
+    if (is_kind(op, THIMBLE_OPERATOR_CONV_2D)) {
+        thimble_column_plan plan = find_plan(model, op, &need);
+        return is_planned(op, &need, plan);
+    }
+    return !is_kind(op, THIMBLE_OPERATOR_DEPTHWISE_CONV_2D) || (THIMBLE_HAS_PATH(PLANES) && thimble_is_3x3(op));
 }
 
 void thimble_add_ports(thimble_tensor_set *set, const thimble_model *model, uint32_t at, uint32_t count) {
@@ -187,8 +205,10 @@ uint32_t thimble_living_end(thimble_model *model, uint32_t index, uint32_t count
 void thimble_find_scratch(thimble_step_context *context) {
     const thimble_operator *op = context->head ? context->head : context->op;
     context->scratch = context->memory_end - thimble_scratch_bytes(context->model, op, context->head ? context->op : NULL);
-    if (THIMBLE_HAS_OPERATOR(CONV_2D) && op->kind == THIMBLE_OPERATOR_CONV_2D &&
-        takes_more_columns(context->model, op)) {
+    /* More columns than are planned for can be of use. */
+    thimble_column_need need;
+    thimble_column_plan plan = find_plan(context->model, op, &need);
+    if (plan.positions > 0 && !(need.is_raw && plan.positions == THIMBLE_MOST_POSITIONS)) {
         thimble_operator op_ahead;
         context->scratch = context->arena + thimble_living_end(context->model, context->index, context->head ? 2 : 1,
                                                                context->at, &op_ahead);

@@ -1,6 +1,7 @@
 #include "fast.h"
 
 #include "plane_3x3.h"
+#include "weighted.h"
 
 #if THIMBLE_PLANE_DSP || THIMBLE_PLANE_THUMB1
 
@@ -51,9 +52,6 @@ static inline void sum_block(const thimble_pixel *x, int32_t pitch, int32_t stri
 
 static void run_line(const thimble_plane *plane, const thimble_pixel *x, const int32_t *w, uint32_t start,
                      const thimble_output_stage *stage, int8_t *out) {
-    /* Copied, as a store through `out` might change it for all that a compiler knows. */
-    const thimble_output_stage own = *stage;
-    const int is_usual = thimble_is_usual(stage);
     const int32_t stride = plane->stride, pitch = plane->pitch, out_step = plane->out_step;
     for (int32_t left = plane->count; left > 0; left -= THIMBLE_PLANE_BLOCK, x += THIMBLE_PLANE_BLOCK * stride) {
         uint32_t sums[THIMBLE_PLANE_BLOCK];
@@ -63,9 +61,8 @@ static void run_line(const thimble_plane *plane, const thimble_pixel *x, const i
             sum_block(x, pitch, 2, w, start, sums);
         }
         int32_t count = left < THIMBLE_PLANE_BLOCK ? left : THIMBLE_PLANE_BLOCK;
-        for (int32_t i = 0; i < count; i++, out += out_step) {
-            *out = is_usual ? thimble_requantise_usual(&own, sums[i]) : thimble_requantise(&own, sums[i]);
-        }
+        thimble_store_sums(stage, sums, count, out, out_step);
+        out += count * out_step;
     }
 }
 

@@ -40,10 +40,10 @@ typedef uint16_t thimble_pixel;
 /* What the machine code takes to its stack; changing the order means changing plane_3x3_dsp.c. In bytes. */
 typedef struct {
     uint32_t start;    /* twice, as all sums are */
-    uint32_t w0[2];    /* of the first line: the weights 0 and 1 in halves of a word, then 1 and 2, all twice */
     int32_t line_step; /* from the last pixels loaded to the next line */
-    int32_t stride;    /* within: where blocks are summed */
-    uint32_t w1[2], w2[2];
+    int32_t back;      /* from behind the lines of a block to the next block */
+    uint32_t pairs[6]; /* of each line: the weights 0 and 1 in halves of a word, then 1 and 2, all twice */
+    int32_t stride;    /* within: where a line is summed */
     int32_t multiplier;
     int32_t rounding; /* what is added before the shift */
     int32_t shift;
@@ -55,7 +55,6 @@ typedef struct {
     int32_t span; /* of the blocks of a line */
     const int8_t *end;
     int32_t absent; /* windows that the last block of a line has too many; within: where it is stored */
-    const int8_t *x;
     int32_t w[9]; /* not for the machine code */
 } thimble_plane_job;
 

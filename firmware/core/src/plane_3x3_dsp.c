@@ -1,21 +1,20 @@
 /* 3 x 3 windows with SMLAD: six windows of a line are summed, requantised and stored at a time, in machine code, since
  * the fourteen registers are all taken all the time.
  *
- * Sums are twice what they should be: SMMLAR then rounds the product with the multiplier as docs/NUMERICS.md does,
- * (2 a * m + 2^31) >> 32 = (a * m + 2^30) >> 31. The division by 2^e that follows, halves away from zero, the output's
- * zero point z and the clamp to 8 bits come to (t + (t >> 31) + ((1 + 2 z) << (e - 1))) >> e and SSAT; t >> 31 may be
- * taken from the sum, whose sign t has, unless it is 0, where the two give the same. */
+ * Sums are twice what they should be, for SMMLAR: see thimble_scale_doubled. */
 #include "plane_3x3.h"
 
 #if THIMBLE_PLANE_DSP
 
+/* Sums of nine products that start below it in magnitude can be doubled. */
+#define MOST_START (1u << 29)
+
 /* Aligned, since ADR counts from whole words. */
 #define MACHINE_CODE __attribute__((naked, aligned(4)))
 
-/* Whether the machine code can do it: no intermediate leaves 32 bits, and the clamp is that to 8 bits. */
+/* Whether the machine code can do it: no sum is too large to be doubled, and the clamp is that to 8 bits. */
 static int is_for_dsp(const thimble_output_stage *stage, uint32_t start) {
-    return thimble_is_usual(stage) && stage->shift >= -THIMBLE_NARROW_SHIFTS &&
-           start + THIMBLE_NARROW_BIAS < 2 * THIMBLE_NARROW_BIAS && stage->low + stage->zero_point == -128 &&
+    return thimble_is_usual(stage) && start + MOST_START < 2 * MOST_START && stage->low + stage->zero_point == -128 &&
            stage->high + stage->zero_point == 127;
 }
 
@@ -24,16 +23,15 @@ static uint32_t weight_pair(int32_t low, int32_t high) {
     return ((uint32_t)(2 * low) & 0xFFFF) | (uint32_t)(2 * high) << 16;
 }
 
-/* Half a unit and the zero point, before the shift. */
-static int32_t rounding_of(const thimble_output_stage *stage) {
-    return (1 + 2 * stage->zero_point) * (1 << (-stage->shift - 1));
-}
-
-/* r0 to r5: sums. r10, r11: weights of a line. lr: pixels. r12: the way to the next line. */
-#define FIRST_1(start)                                                                                                 \
+/* A line of the window. r0 to r5: sums. r10, r11: weights of the line. lr: pixels. */
+#define LINE_OF_STRIDE_1                                                                                               \
     "ldm lr, {r6-r9}\n\t"                                                                                              \
-    "smlad r0, r6, r10, " start(r0) "smlatb r1, r6, r10, " start(r1) "smlad r2, r7, r10, " start(r2)                   \
-    "smlatb r3, r7, r10, " start(r3) "smlad r4, r8, r10, " start(r4) "smlatb r5, r8, r10, r5\n\t"                      \
+    "smlad r0, r6, r10, r0\n\t"                                                                                        \
+    "smlatb r1, r6, r10, r1\n\t"                                                                                       \
+    "smlad r2, r7, r10, r2\n\t"                                                                                        \
+    "smlatb r3, r7, r10, r3\n\t"                                                                                       \
+    "smlad r4, r8, r10, r4\n\t"                                                                                        \
+    "smlatb r5, r8, r10, r5\n\t"                                                                                       \
     "smlabt r0, r7, r11, r0\n\t"                                                                                       \
     "smlad r1, r7, r11, r1\n\t"                                                                                        \
     "smlabt r2, r8, r11, r2\n\t"                                                                                       \
@@ -41,25 +39,21 @@ static int32_t rounding_of(const thimble_output_stage *stage) {
     "smlabt r4, r9, r11, r4\n\t"                                                                                       \
     "smlad r5, r9, r11, r5\n\t"
 
-#define FIRST_2(start)                                                                                                 \
+#define LINE_OF_STRIDE_2                                                                                               \
     "ldm lr!, {r6-r9}\n\t"                                                                                             \
-    "smlad r0, r6, r10, " start(r0) "smlad r1, r7, r10, " start(r1) "smlad r2, r8, r10, " start(r2)                    \
-    "smlad r3, r9, r10, " start(r3)                                                                                    \
+    "smlad r0, r6, r10, r0\n\t"                                                                                        \
+    "smlad r1, r7, r10, r1\n\t"                                                                                        \
+    "smlad r2, r8, r10, r2\n\t"                                                                                        \
+    "smlad r3, r9, r10, r3\n\t"                                                                                        \
     "smlabt r0, r7, r11, r0\n\t"                                                                                       \
     "smlabt r1, r8, r11, r1\n\t"                                                                                       \
     "smlabt r2, r9, r11, r2\n\t"                                                                                       \
     "ldm lr, {r6-r8}\n\t"                                                                                              \
-    "smlad r4, r6, r10, " start(r4)                                                                                    \
+    "smlad r4, r6, r10, r4\n\t"                                                                                        \
     "smlad r5, r7, r10, r5\n\t"                                                                                        \
     "smlabt r3, r6, r11, r3\n\t"                                                                                       \
     "smlabt r4, r7, r11, r4\n\t"                                                                                       \
     "smlabt r5, r8, r11, r5\n\t"
-
-#define FROM_START(sum) "r5\n\t"
-#define FROM_SUM(sum) #sum "\n\t"
-
-#define NEXT_LINE(w) "ldrd r10, r11, [sp, #" #w "]\n\tadd.w lr, lr, r12\n\t"
-#define THREE_LINES(line) line(FROM_START) NEXT_LINE(20) line(FROM_SUM) NEXT_LINE(28) line(FROM_SUM)
 
 /* 20 bytes, on which `absent` relies. r6: multiplier, r7: rounding, r8: shift, r9: out_step, r12: free. */
 #define STORE(sum, place)                                                                                              \
@@ -78,32 +72,42 @@ static MACHINE_CODE void run_job(__attribute__((unused)) const thimble_plane_job
             "stm r12!, {r1-r11}\n\t"
             "ldm r0, {r1-r10}\n\t"
             "stm r12, {r1-r10}\n\t"
-            "mov lr, r10\n\t"
+            "sub lr, r5, r8\n\t"
             "adr.w r0, 5f\n\t" /* where `absent` windows are passed over */
             "movs r1, #20\n\t"
-            "mla r0, r9, r1, r0\n\t"
+            "mla r0, r10, r1, r0\n\t"
             "orr r0, r0, #1\n\t"
-            "str r0, [sp, #76]\n\t"
-            "ldr r1, [sp, #16]\n\t"
+            "str r0, [sp, #80]\n\t"
+            "ldr r1, [sp, #36]\n\t"
             "adr.w r0, 2f\n\t"
             "cmp r1, #1\n\t"
             "it ne\n\t"
             "adrne.w r0, 3f\n\t"
             "orr r0, r0, #1\n\t"
-            "str r0, [sp, #16]\n\t"
+            "str r0, [sp, #36]\n\t"
             /* A block. */
             "1:\n\t"
-            "ldm sp, {r5, r10, r11, r12, pc}\n\t"
-            "3:\n\t" /* stride 2 */
-            THREE_LINES(FIRST_2)
-            "sub.w lr, lr, #36\n\t"
+            "ldr r0, [sp]\n\t"
+            "mov r1, r0\n\t"
+            "mov r2, r0\n\t"
+            "mov r3, r0\n\t"
+            "mov r4, r0\n\t"
+            "mov r5, r0\n\t"
+            "add r12, sp, #12\n\t"
+            "7:\n\t" /* a line of it */
+            "ldm r12!, {r10, r11}\n\t"
+            "ldr.w pc, [sp, #36]\n\t"
+            "3:\n\t" LINE_OF_STRIDE_2
             "b 4f\n\t"
-            "2:\n\t" /* stride 1 */
-            THREE_LINES(FIRST_1)
+            "2:\n\t" LINE_OF_STRIDE_1
             "4:\n\t"
-            "sub.w lr, lr, r12, lsl #1\n\t"
-            "add.w lr, lr, #12\n\t"
+            "ldrd r6, r7, [sp, #4]\n\t"
+            "add lr, lr, r6\n\t"
             "add r6, sp, #36\n\t"
+            "cmp r12, r6\n\t"
+            "bne 7b\n\t"
+            "add lr, lr, r7\n\t"
+            "add r6, sp, #40\n\t"
             "ldm r6, {r6-r11}\n\t"
             "cmp lr, r11\n\t"
             "add.w r11, r10, r9, lsl #1\n\t"
@@ -118,21 +122,21 @@ static MACHINE_CODE void run_job(__attribute__((unused)) const thimble_plane_job
             STORE("r0", "r10")
             "add.w r10, r11, r9, lsl #1\n\t"
             "add.w r10, r10, r9\n\t"
-            "str.w r10, [sp, #52]\n\t"
+            "str.w r10, [sp, #56]\n\t"
             "blo 1b\n\t"
             /* The next line. */
-            "ldrd r0, r1, [sp, #60]\n\t"
-            "ldrd r2, r3, [sp, #68]\n\t"
+            "ldrd r0, r1, [sp, #64]\n\t"
+            "ldrd r2, r3, [sp, #72]\n\t"
             "add lr, lr, r0\n\t"
             "add r10, r10, r1\n\t"
             "add.w r11, lr, r2\n\t"
-            "strd r10, r11, [sp, #52]\n\t"
+            "strd r10, r11, [sp, #56]\n\t"
             "cmp lr, r3\n\t"
             "bne 1b\n\t"
             "add sp, #84\n\t"
             "pop {r4-r11, pc}\n\t"
             "6:\n\t" /* the last block of a line */
-            "ldr.w pc, [sp, #76]\n\t");
+            "ldr.w pc, [sp, #80]\n\t");
 }
 
 void thimble_plane_open(const thimble_plane *plane) {
@@ -141,14 +145,14 @@ void thimble_plane_open(const thimble_plane *plane) {
     int32_t pitch_bytes = 2 * plane->pitch, line_bytes = plane->stride * pitch_bytes;
     job->stride = plane->stride;
     job->line_step = plane->stride == 1 ? pitch_bytes : pitch_bytes - 16;
+    job->back = 12 * plane->stride - 3 * pitch_bytes;
     job->out_step = plane->out_step;
     job->span = windows * plane->stride * 2;
     job->skip = line_bytes - job->span;
     job->out_skip = plane->out_line_step - windows * plane->out_step;
     job->absent = windows - plane->count;
-    job->x = (const int8_t *)plane->x;
-    job->line_end = job->x + job->span;
-    job->end = job->x + plane->lines * line_bytes;
+    job->line_end = (const int8_t *)plane->x + job->span;
+    job->end = (const int8_t *)plane->x + plane->lines * line_bytes;
 }
 
 int thimble_plane_run(const thimble_plane *plane, uint32_t start, const thimble_output_stage *stage, int8_t *out) {
@@ -158,12 +162,12 @@ int thimble_plane_run(const thimble_plane *plane, uint32_t start, const thimble_
         return 0;
     }
     job->start = 2 * start;
-    job->w0[0] = weight_pair(w[0], w[1]), job->w0[1] = weight_pair(w[1], w[2]);
-    job->w1[0] = weight_pair(w[3], w[4]), job->w1[1] = weight_pair(w[4], w[5]);
-    job->w2[0] = weight_pair(w[6], w[7]), job->w2[1] = weight_pair(w[7], w[8]);
+    for (uint32_t *pairs = job->pairs; pairs < job->pairs + 6; pairs += 2, w += 3) {
+        pairs[0] = weight_pair(w[0], w[1]), pairs[1] = weight_pair(w[1], w[2]);
+    }
     job->multiplier = stage->multiplier;
     job->shift = -stage->shift;
-    job->rounding = rounding_of(stage);
+    job->rounding = thimble_rounding_of(stage);
     job->out = out;
     run_job(job);
     return 1;
@@ -240,7 +244,7 @@ int thimble_plane_from_eight(const thimble_eight *eight, const int8_t *w, uint32
             weight_pair(w[4], w[6]), weight_pair(w[5], w[7]),
         },
         stage->multiplier,
-        rounding_of(stage),
+        thimble_rounding_of(stage),
         -stage->shift,
         eight->x,
         eight->to,

@@ -98,11 +98,14 @@ static inline const uint8_t *thimble_payload(const thimble_model *model, const t
 /* Bytes of scratch that a step needs: the streams and the kernel. `tail` is the fused operator or NULL. */
 uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op, const thimble_operator *tail);
 
+/* Whether a build that THIMBLE_LACKS_PATHS has a way for the operator. */
+int thimble_has_path(thimble_model *model, const thimble_operator *op);
+
 /* Whether a depthwise convolution is one that plane_3x3.h is for. */
 int thimble_is_3x3(const thimble_operator *op);
 
 /* What its windows reach of one channel, with a border of zero points, as its kernel keeps it: bytes, whole words. */
-uint64_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_tensor *out);
+uint32_t thimble_padded_plane_bytes(const thimble_operator *op, const thimble_tensor *out);
 
 /* Where the tensors end that are written by then and needed by the step of `count` operators from `index` on, which
  * stand at `at` in the file, by a later one or by the caller. `op` is for its use: stacks are deep here. */

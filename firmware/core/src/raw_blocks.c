@@ -6,18 +6,19 @@
 
 int32_t thimble_run_raw_blocks(thimble_rows *rows, const int8_t *x, int32_t x_offset, int8_t *out) {
     int32_t cols = (int32_t)rows->stream.cols, row = 0;
-    thimble_output_stage stage = rows->stage;
-    thimble_read_stage(rows, 0, &stage);
-    while (row + THIMBLE_BLOCK <= (int32_t)rows->stream.rows) {
-        uint32_t sums[THIMBLE_BLOCK] = {0, 0, 0, 0};
+    thimble_find_stage(rows, 0, &rows->stage);
+    const int32_t same = rows->scale_count > 1 ? 1 : THIMBLE_BLOCK; /* rows of one scale */
+    for (; row + THIMBLE_BLOCK <= (int32_t)rows->stream.rows; row += THIMBLE_BLOCK) {
+        uint32_t sums[THIMBLE_BLOCK];
+        for (int32_t i = 0; i < THIMBLE_BLOCK; i++) {
+            sums[i] = thimble_bias_at(rows, (uint32_t)(row + i));
+        }
         thimble_dot_block_offset(x, x_offset, (const int8_t *)rows->stream.payload + row * cols, cols, cols, sums);
-        for (int32_t i = 0; i < THIMBLE_BLOCK; i++, row++) {
-            if (rows->scale_count > 1) {
-                thimble_read_stage(rows, (uint32_t)row, &stage);
+        for (int32_t i = 0; i < THIMBLE_BLOCK; i += same) {
+            if (same == 1) {
+                thimble_find_stage(rows, (uint32_t)(row + i), &rows->stage);
             }
-            uint32_t sum = sums[i] + thimble_bias_at(rows, (uint32_t)row);
-            out[row] =
-                thimble_is_usual(&stage) ? thimble_requantise_usual(&stage, sum) : thimble_requantise_one(&stage, sum);
+            thimble_store_sums(&rows->stage, sums + i, same, out + row + i, 1);
         }
     }
     rows->channel = (uint32_t)row;

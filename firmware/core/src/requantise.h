@@ -30,10 +30,8 @@ static inline int32_t thimble_divide_by_power(int32_t x, uint32_t exponent) {
 
 /* x * multiplier * 2^(shift - 31). */
 static inline int32_t thimble_scale(uint32_t x, int32_t multiplier, int32_t shift) {
-    if (shift > 0) {
-        return thimble_high_mul((int32_t)(x << shift), multiplier);
-    }
-    return thimble_divide_by_power(thimble_high_mul((int32_t)x, multiplier), (uint32_t)-shift);
+    uint32_t left = shift > 0 ? (uint32_t)shift : 0, right = shift < 0 ? (uint32_t)-shift : 0;
+    return thimble_divide_by_power(thimble_high_mul((int32_t)(x << left), multiplier), right);
 }
 
 static inline int32_t thimble_clamp(int32_t x, int32_t low, int32_t high) {
@@ -50,63 +48,43 @@ typedef struct {
     int32_t power_of_two;
 } thimble_output_stage;
 
-static inline int8_t thimble_requantise(const thimble_output_stage *stage, uint32_t acc) {
-    int32_t value;
-    if (THIMBLE_HAS_FORM(POWER_OF_TWO) && stage->power_of_two) {
-        value = (int32_t)acc >> stage->shift;
-        value += stage->shift == 0 ? 0 : (int32_t)acc >> (stage->shift - 1) & 1; /* half up */
-    } else {
-        value = thimble_scale(acc, stage->multiplier, stage->shift);
-    }
-    return (int8_t)(thimble_clamp(value, stage->low, stage->high) + stage->zero_point);
-}
+/* One sum. */
+int8_t thimble_requantise(const thimble_output_stage *stage, uint32_t acc);
 
-/* Whether a stage is of the usual kind: a multiplier and a shift to the right. */
+/* `count` sums, whose activations are `out_step` apart. */
+void thimble_store_sums(const thimble_output_stage *stage, const uint32_t *sums, int32_t count, int8_t *out,
+                        int32_t out_step);
+
+/* The usual case in few instructions, of which SMMLAR is one: a multiplier and a shift to the right of 1 to
+ * THIMBLE_USUAL_SHIFTS bits, and sums that can be doubled. Of a doubled sum, SMMLAR rounds the product with the
+ * multiplier as docs/NUMERICS.md does, (2 a * m + 2^31) >> 32 = (a * m + 2^30) >> 31 = t. The division by 2^e that
+ * follows, halves away from zero, and the output's zero point z come to (t + (t >> 31) + ((1 + 2 z) << (e - 1))) >> e;
+ * t >> 31 may be taken from the sum, whose sign t has, unless it is 0, where the two give the same. */
+#define THIMBLE_USUAL_SHIFTS 22
+
 static inline int thimble_is_usual(const thimble_output_stage *stage) {
-    return !(THIMBLE_HAS_FORM(POWER_OF_TWO) && stage->power_of_two) && stage->shift < 0;
+    return !(THIMBLE_HAS_FORM(POWER_OF_TWO) && stage->power_of_two) && stage->shift < 0 &&
+           stage->shift >= -THIMBLE_USUAL_SHIFTS;
 }
 
-/* thimble_requantise for a usual stage, without its branches. */
-static inline int8_t thimble_requantise_usual(const thimble_output_stage *stage, uint32_t acc) {
-    int32_t value = thimble_high_mul((int32_t)acc, stage->multiplier);
-    value = (((value + (value >> 31)) >> (-stage->shift - 1)) + 1) >> 1;
-    return (int8_t)(thimble_clamp(value, stage->low, stage->high) + stage->zero_point);
+/* Half a unit, which rounds, and the zero point, both as they are before the shift. */
+static inline int32_t thimble_rounding_of(const thimble_output_stage *stage) {
+    return (1 + 2 * stage->zero_point) * (1 << (-stage->shift - 1));
 }
 
-/* The usual case once more, in six instructions of a machine with SMMLAR: shifts to the right of 1 to
- * THIMBLE_NARROW_SHIFTS bits, no clamp but that of int8, and sums below 2^30 in magnitude, so that they can be doubled.
- * A sum of up to 2^14 products of an int8 and a difference of two keeps to that if its bias is below
- * THIMBLE_NARROW_BIAS. */
-#define THIMBLE_NARROW_SHIFTS 22
-#define THIMBLE_NARROW_BIAS (1u << 29)
+static inline int thimble_can_double(uint32_t acc) {
+    return (int32_t)(acc ^ acc << 1) >= 0;
+}
 
-/* offset + round(a * b / 2^32). */
-static inline int32_t thimble_high_mul_add(int32_t a, int32_t b, int32_t offset) {
+/* Of a sum that can be doubled: what is left is to clamp. */
+static inline int32_t thimble_scale_doubled(int32_t doubled, int32_t multiplier, int32_t rounding, int32_t shift) {
+    int32_t value;
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
-    int32_t sum;
-    __asm__("smmlar %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(offset));
-    return sum;
+    __asm__("smmlar %0, %1, %2, %3" : "=r"(value) : "r"(doubled), "r"(multiplier), "r"(rounding));
 #else
-    return offset + (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
+    value = rounding + thimble_high_mul(doubled >> 1, multiplier);
 #endif
-}
-
-static inline int32_t thimble_saturate(int32_t x) {
-#if defined(__ARM_FEATURE_SAT) && defined(__thumb2__)
-    int32_t result;
-    __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(x));
-    return result;
-#else
-    return thimble_clamp(x, -128, 127);
-#endif
-}
-
-/* `offset`: half a unit, which rounds, and the zero point, both as they are before the shift. */
-static inline int8_t thimble_requantise_narrow(uint32_t acc, int32_t multiplier, uint32_t shift, int32_t offset) {
-    int32_t doubled = (int32_t)(acc << 1);
-    /* Halves go away from zero: one less than halves up where a sum is negative. */
-    int32_t value = thimble_high_mul_add(doubled, multiplier, offset) + (doubled >> 31);
-    return (int8_t)thimble_saturate(value >> shift);
+    return (value + (doubled >> 31)) >> shift;
 }
 
 #endif

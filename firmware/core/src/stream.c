@@ -38,7 +38,7 @@ static uint32_t part_of(const thimble_constant *weights, int takes) {
 uint32_t thimble_stream_bytes(const thimble_registry *registry, const thimble_constant *weights, int takes) {
     const uint32_t *f = weights->fields;
     uint32_t row = part_of(weights, takes);
-    if (thimble_is_raw(weights)) {
+    if (!THIMBLE_HAS_PATH(DECODED) || thimble_is_raw(weights)) {
         return 0;
     }
     if (THIMBLE_IS_LAYOUT(SPARSE, f[THIMBLE_FIELD_WEIGHTS_LAYOUT])) {

@@ -83,7 +83,7 @@ struct thimble_coder_type {
 
 /* Whether rows are those of the file, one behind the other from the payload's start. */
 static inline int thimble_stream_is_raw(const thimble_stream *stream) {
-    return THIMBLE_HAS(FIXED) && stream->row != stream->buffer;
+    return !THIMBLE_HAS_PATH(DECODED) || (THIMBLE_HAS(FIXED) && stream->row != stream->buffer);
 }
 
 /* Whether rows come as pairs. */
@@ -96,7 +96,8 @@ int thimble_is_plain(const thimble_constant *weights);
 
 /* Whether rows of the file are dense rows as they are. */
 static inline int thimble_is_raw(const thimble_constant *weights) {
-    return THIMBLE_HAS(FIXED) && THIMBLE_HAS_LAYOUT(DENSE) && THIMBLE_HAS_MAP(IDENTITY) && thimble_is_plain(weights);
+    return !THIMBLE_HAS_PATH(DECODED) ||
+           (THIMBLE_HAS(FIXED) && THIMBLE_HAS_LAYOUT(DENSE) && THIMBLE_HAS_MAP(IDENTITY) && thimble_is_plain(weights));
 }
 
 /* Whether rows of these weights can be given as pairs: positions have 16 bits. */

@@ -1,6 +1,3 @@
-#include "fast.h"
-
-#include "dot.h"
 #include "weighted.h"
 
 /* Out of line, so that its constants have left the stack before the stream is opened. */
@@ -63,7 +60,18 @@ uint32_t thimble_bias_at(const thimble_rows *rows, uint32_t channel) {
 }
 
 void thimble_find_stage(const thimble_rows *rows, uint32_t channel, thimble_output_stage *stage) {
-    thimble_read_stage(rows, channel, stage);
+    const uint8_t *data = rows->scales;
+    uint32_t index = rows->scale_count > 1 ? channel : 0;
+    if (THIMBLE_IS_FORM(PACKED, rows->form)) {
+        uint32_t word = thimble_read_word(data + 4 * index);
+        stage->multiplier = (int32_t)((word & 0x3FFFFFFF) + 0x40000000);
+        stage->shift = (int32_t)(word >> 30) + rows->shift_base;
+    } else if (THIMBLE_IS_FORM(WIDE, rows->form)) {
+        stage->multiplier = (int32_t)thimble_read_word(data + 4 * index);
+        stage->shift = (int8_t)data[4 * rows->scale_count + index];
+    } else {
+        stage->shift = (int8_t)data[index];
+    }
 }
 
 void thimble_rows_next_stage(thimble_rows *rows) {
@@ -71,15 +79,4 @@ void thimble_rows_next_stage(thimble_rows *rows) {
     rows->channel = channel + 1;
     rows->bias = thimble_bias_at(rows, channel);
     thimble_find_stage(rows, channel, &rows->stage);
-}
-
-void thimble_store_sums(const thimble_output_stage *stage, const uint32_t *sums, int32_t count, int8_t *out,
-                        int32_t out_step) {
-    /* Copied, as a store through `out` might change it for all that a compiler knows. */
-    const thimble_output_stage copy = *stage;
-    /* With DSP instructions few sums come here. */
-    const int is_usual = !THIMBLE_DSP && thimble_is_usual(stage);
-    for (; count > 0; count--, out += out_step, sums++) {
-        *out = is_usual ? thimble_requantise_usual(&copy, *sums) : thimble_requantise(&copy, *sums);
-    }
 }

@@ -25,22 +25,6 @@ int32_t thimble_rows_open(thimble_rows *rows, thimble_model *model, const thimbl
 uint32_t thimble_bias_at(const thimble_rows *rows, uint32_t channel);
 
 /* A channel's multiplier and shift. */
-static inline void thimble_read_stage(const thimble_rows *rows, uint32_t channel, thimble_output_stage *stage) {
-    const uint8_t *data = rows->scales;
-    uint32_t index = rows->scale_count > 1 ? channel : 0;
-    if (THIMBLE_IS_FORM(PACKED, rows->form)) {
-        uint32_t word = thimble_read_word(data + 4 * index);
-        stage->multiplier = (int32_t)((word & 0x3FFFFFFF) + 0x40000000);
-        stage->shift = (int32_t)(word >> 30) + rows->shift_base;
-    } else if (THIMBLE_IS_FORM(WIDE, rows->form)) {
-        stage->multiplier = (int32_t)thimble_read_word(data + 4 * index);
-        stage->shift = (int8_t)data[4 * rows->scale_count + index];
-    } else {
-        stage->shift = (int8_t)data[index];
-    }
-}
-
-/* The same out of line. */
 void thimble_find_stage(const thimble_rows *rows, uint32_t channel, thimble_output_stage *stage);
 
 /* Only what thimble_rows_next_stage needs. */
@@ -55,16 +39,9 @@ static inline int32_t thimble_rows_next(thimble_rows *rows) {
     return thimble_stream_next(&rows->stream);
 }
 
-/* thimble_requantise out of line: it is large, and for what is seldom once is enough. */
-int8_t thimble_requantise_one(const thimble_output_stage *stage, uint32_t sum);
-
 /* The rows of a raw stream in blocks of THIMBLE_BLOCK, each times the activations at `x` plus `x_offset`. Returns how
  * many were computed. */
 int32_t thimble_run_raw_blocks(thimble_rows *rows, const int8_t *x, int32_t x_offset, int8_t *out);
-
-/* `count` sums become activations, `out_step` apart. */
-void thimble_store_sums(const thimble_output_stage *stage, const uint32_t *sums, int32_t count, int8_t *out,
-                        int32_t out_step);
 
 static inline int32_t thimble_rows_rewind(thimble_rows *rows) {
     rows->channel = 0;
