@@ -50,7 +50,7 @@ static void open_3x3(thimble_depthwise *depthwise, int is_banded, int32_t height
     plane->out_line_step = is_transposed ? window.out_step_x : window.out_step_y;
     plane->out_start = 0;
     plane->zero_point = window.zero_point;
-#if THIMBLE_PLANE_DSP || THIMBLE_PLANE_THUMB1
+#if THIMBLE_PLANE_THUMB1
     plane->job = (thimble_plane_job *)(void *)depthwise->pixels;
 #endif
     depthwise->pixels = (uint8_t *)to;

@@ -3,7 +3,7 @@
 #include "plane_3x3.h"
 #include "weighted.h"
 
-#if THIMBLE_PLANE_DSP || THIMBLE_PLANE_THUMB1
+#if THIMBLE_PLANE_THUMB1
 
 /* What few models need. */
 THIMBLE_NOT_INLINED static void run_line(const thimble_plane *plane, const thimble_pixel *x, const int32_t *w, uint32_t start,
@@ -27,6 +27,31 @@ int thimble_plane_run(const thimble_plane *plane, uint32_t start, const thimble_
     (void)plane, (void)start, (void)stage, (void)out;
     return 0;
 }
+
+#if THIMBLE_PLANE_DSP
+
+static uint32_t weight_pair(int32_t low, int32_t high) {
+    return ((uint32_t)low & 0xFFFF) | (uint32_t)high << 16;
+}
+
+static void run_line(const thimble_plane *plane, const thimble_pixel *x, const int32_t *w, uint32_t start,
+                     const thimble_output_stage *stage, int8_t *out) {
+    uint32_t pairs[6];
+    for (int32_t i = 0; i < 6; i += 2, w += 3) {
+        pairs[i] = weight_pair(w[0], w[1]);
+        pairs[i + 1] = weight_pair(w[1], w[2]);
+    }
+    for (int32_t left = plane->count; left > 0; left -= THIMBLE_PLANE_BLOCK) {
+        uint32_t sums[THIMBLE_PLANE_BLOCK];
+        int32_t count = left < THIMBLE_PLANE_BLOCK ? left : THIMBLE_PLANE_BLOCK;
+        thimble_sum_windows(x, 2 * plane->pitch, pairs, sums, start, plane->stride);
+        thimble_store_sums(stage, sums, count, out, plane->out_step);
+        x += THIMBLE_PLANE_BLOCK * plane->stride;
+        out += THIMBLE_PLANE_BLOCK * plane->out_step;
+    }
+}
+
+#else
 
 int thimble_plane_from_eight(const thimble_eight *eight, const int8_t *w, uint32_t start,
                              const thimble_output_stage *stage) {
@@ -67,10 +92,11 @@ static void run_line(const thimble_plane *plane, const thimble_pixel *x, const i
 }
 
 #endif
+#endif
 
 void thimble_plane_convolve(const thimble_plane *plane, const int8_t *row, int32_t w_step, int32_t w_line_step,
                             uint32_t bias, const thimble_output_stage *stage, int8_t *out) {
-#if THIMBLE_PLANE_DSP || THIMBLE_PLANE_THUMB1
+#if THIMBLE_PLANE_THUMB1
     int32_t *const w = plane->job->w;
 #else
     int32_t w[9];
@@ -91,18 +117,6 @@ void thimble_plane_convolve(const thimble_plane *plane, const int8_t *row, int32
     }
 }
 
-#if THIMBLE_PLANE_DSP
-void thimble_plane_load(const thimble_plane *plane, thimble_pixel *to, const int8_t *x, int32_t step,
-                        int32_t line_step, int32_t count, int32_t lines) {
-    if (count > 0 && lines > 0) {
-        int32_t first = (uintptr_t)to >> 1 & 1, left = count - first;
-        thimble_plane_lines how = {
-            step, left / 4 * 8, left % 4 + 4 * first, 2 * (plane->pitch - count), line_step - count * step, lines,
-        };
-        thimble_load_plane_lines(to, x, &how);
-    }
-}
-#else
 void thimble_plane_load(const thimble_plane *plane, thimble_pixel *to, const int8_t *x, int32_t step,
                         int32_t line_step, int32_t count, int32_t lines) {
     for (; lines > 0; lines--, to += plane->pitch, x += line_step) {
@@ -119,4 +133,3 @@ void thimble_plane_load(const thimble_plane *plane, thimble_pixel *to, const int
         }
     }
 }
-#endif

@@ -37,37 +37,10 @@ typedef uint16_t thimble_pixel;
 #define THIMBLE_PLANE_SLACK_BEFORE (THIMBLE_PLANE_THUMB1 ? 12u : 0u)
 
 #if THIMBLE_PLANE_DSP
-/* What the machine code takes to its stack; changing the order means changing plane_3x3_dsp.c. In bytes. */
-typedef struct {
-    uint32_t start;    /* twice, as all sums are */
-    int32_t line_step; /* from the last pixels loaded to the next line */
-    int32_t back;      /* from behind the lines of a block to the next block */
-    uint32_t pairs[6]; /* of each line: the weights 0 and 1 in halves of a word, then 1 and 2, all twice */
-    int32_t stride;    /* within: where a line is summed */
-    int32_t multiplier;
-    int32_t rounding; /* what is added before the shift */
-    int32_t shift;
-    int32_t out_step;
-    int8_t *out;
-    const int8_t *line_end; /* where the blocks of the line have been taken */
-    int32_t skip;           /* from there to the next line of windows */
-    int32_t out_skip;
-    int32_t span; /* of the blocks of a line */
-    const int8_t *end;
-    int32_t absent; /* windows that the last block of a line has too many; within: where it is stored */
-    int32_t w[9]; /* not for the machine code */
-} thimble_plane_job;
-
-/* How lines are loaded, in this order. */
-typedef struct {
-    int32_t step;  /* from one activation to the next */
-    int32_t fours; /* 8 for each four pixels of a line */
-    int32_t rest;  /* pixels in front of them (0 or 4) plus pixels behind them */
-    int32_t to_skip, skip; /* bytes from the end of a line to the next */
-    int32_t lines;
-} thimble_plane_lines;
-
-void thimble_load_plane_lines(thimble_pixel *to, const int8_t *x, const thimble_plane_lines *lines);
+/* The sums of THIMBLE_PLANE_BLOCK windows from `x` on, which is 4-byte aligned. Of each line, the weights 0 and 1, then 1
+ * and 2, in halves of a word. */
+void thimble_sum_windows(const thimble_pixel *x, int32_t line_bytes, const uint32_t pairs[6],
+                         uint32_t sums[THIMBLE_PLANE_BLOCK], uint32_t start, int32_t stride);
 #elif THIMBLE_PLANE_THUMB1
 /* What the machine code works on; changing the order means changing plane_3x3_thumb1.c. Steps are in bytes. */
 typedef struct {
@@ -105,7 +78,7 @@ typedef struct {
     int32_t out_line_step;
     int32_t out_start; /* where the first one's activation lies */
     int32_t zero_point;    /* what the border counts as */
-#if THIMBLE_PLANE_DSP || THIMBLE_PLANE_THUMB1
+#if THIMBLE_PLANE_THUMB1
     thimble_plane_job *job; /* THIMBLE_PLANE_JOB_BYTES of scratch */
 #endif
 } thimble_plane;

@@ -61,6 +61,7 @@ void thimble_store_sums(const thimble_output_stage *stage, const uint32_t *sums,
  * follows, halves away from zero, and the output's zero point z come to (t + (t >> 31) + ((1 + 2 z) << (e - 1))) >> e;
  * t >> 31 may be taken from the sum, whose sign t has, unless it is 0, where the two give the same. */
 #define THIMBLE_USUAL_SHIFTS 22
+#define THIMBLE_DOUBLED_END (1u << 30) /* sums from minus this up to this can be doubled */
 
 static inline int thimble_is_usual(const thimble_output_stage *stage) {
     return !(THIMBLE_HAS_FORM(POWER_OF_TWO) && stage->power_of_two) && stage->shift < 0 &&
@@ -70,10 +71,6 @@ static inline int thimble_is_usual(const thimble_output_stage *stage) {
 /* Half a unit, which rounds, and the zero point, both as they are before the shift. */
 static inline int32_t thimble_rounding_of(const thimble_output_stage *stage) {
     return (1 + 2 * stage->zero_point) * (1 << (-stage->shift - 1));
-}
-
-static inline int thimble_can_double(uint32_t acc) {
-    return (int32_t)(acc ^ acc << 1) >= 0;
 }
 
 /* Of a sum that can be doubled: what is left is to clamp. */

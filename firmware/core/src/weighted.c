@@ -80,3 +80,14 @@ void thimble_rows_next_stage(thimble_rows *rows) {
     rows->bias = thimble_bias_at(rows, channel);
     thimble_find_stage(rows, channel, &rows->stage);
 }
+
+int8_t thimble_requantise(const thimble_output_stage *stage, uint32_t acc) {
+    int32_t value;
+    if (THIMBLE_HAS_FORM(POWER_OF_TWO) && stage->power_of_two) {
+        value = (int32_t)acc >> stage->shift;
+        value += stage->shift == 0 ? 0 : (int32_t)acc >> (stage->shift - 1) & 1; /* half up */
+    } else {
+        value = thimble_scale(acc, stage->multiplier, stage->shift);
+    }
+    return (int8_t)(thimble_clamp(value, stage->low, stage->high) + stage->zero_point);
+}
