@@ -48,8 +48,8 @@ void thimble_depthwise_load(const thimble_depthwise *depthwise, const int8_t *so
 /* Decodes the next row and computes the channel from the plane. */
 int32_t thimble_depthwise_next(thimble_depthwise *depthwise, int8_t *out);
 
-/* ADD or SUB of `count` elements; steps are in elements. */
-void thimble_add_elements(const thimble_operator *op, int8_t *out, int32_t out_step, const int8_t *x, int32_t x_step,
+/* An operator of arithmetic.c on `count` elements; steps are in elements. */
+void thimble_combine_elements(const thimble_operator *op, int8_t *out, int32_t out_step, const int8_t *x, int32_t x_step,
                           const int8_t *y, int32_t y_step, uint32_t count);
 
 #endif

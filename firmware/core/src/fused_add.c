@@ -15,9 +15,9 @@ static void add(const addition *to, const int8_t *made, int32_t step, int32_t at
     int8_t *out = to->out + at;
     const int8_t *other = to->other + at;
     if (to->made_first) {
-        thimble_add_elements(to->op, out, channels, made, step, other, channels, (uint32_t)count);
+        thimble_combine_elements(to->op, out, channels, made, step, other, channels, (uint32_t)count);
     } else {
-        thimble_add_elements(to->op, out, channels, other, channels, made, step, (uint32_t)count);
+        thimble_combine_elements(to->op, out, channels, other, channels, made, step, (uint32_t)count);
     }
 }
 

@@ -1,6 +1,4 @@
 /* LOOKUP: a table of 256 activations. */
-#include "fast.h"
-
 #include "check.h"
 
 static int check(thimble_step_context *context) {

@@ -1,5 +1,3 @@
-#include "fast.h"
-
 #include "plane_3x3.h"
 #include "weighted.h"
 

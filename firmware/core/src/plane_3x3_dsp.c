@@ -5,8 +5,7 @@
 
 #if THIMBLE_PLANE_DSP
 
-/* Aligned, since ADR counts from whole words. */
-#define MACHINE_CODE __attribute__((naked, aligned(4)))
+#define MACHINE_CODE __attribute__((naked))
 
 /* A line of the window. r0 to r5: sums. r10, r11: weights of the line. lr: pixels. */
 #define LINE_OF_STRIDE_1                                                                                               \
@@ -96,52 +95,43 @@ typedef struct {
     int32_t span;           /* of a line's activations */
     int32_t skip, to_skip;  /* from the end of a line to the next */
     int32_t lines;
-    int32_t entry; /* 1: a line has an odd number of pixels; within: where its first one is made */
 } pointwise_job;
-
-#define PIXEL_OF_EIGHT                                                                                                 \
-    "ldrd r0, r1, [r11], #8\n\t"                                                                                       \
-    "sxtb16 r2, r0\n\t"                                                                                                \
-    "smlad r2, r2, r4, r3\n\t"                                                                                         \
-    "sxtb16 r0, r0, ror #8\n\t"                                                                                        \
-    "smlad r2, r0, r5, r2\n\t"                                                                                         \
-    "sxtb16 r0, r1\n\t"                                                                                                \
-    "smlad r2, r0, r6, r2\n\t"                                                                                         \
-    "sxtb16 r1, r1, ror #8\n\t"                                                                                        \
-    "smlad r2, r1, r7, r2\n\t"                                                                                         \
-    "add r0, r9, r2, asr #31\n\t"                                                                                      \
-    "smmlar r2, r2, r8, r0\n\t"                                                                                        \
-    "asr r2, r2, r10\n\t"                                                                                              \
-    "ssat r2, #8, r2\n\t"                                                                                              \
-    "strh r2, [r12], #2\n\t"
 
 static MACHINE_CODE void run_pointwise(__attribute__((unused)) const pointwise_job *job) {
     __asm__(".syntax unified\n\t"
             "push {r4-r11, lr}\n\t"
             "add r1, r0, #40\n\t"
-            "ldm r1, {r4-r8}\n\t"
-            "adr.w r1, 1f\n\t"
-            "cmp r8, #0\n\t"
-            "it ne\n\t"
-            "adrne.w r1, 2f\n\t"
-            "orr r8, r1, #1\n\t"
-            "push {r4-r8}\n\t"
+            "ldm r1, {r4-r7}\n\t"
+            "push {r4-r7}\n\t"
             "ldm r0, {r3-r12}\n\t"
-            "3:\n\t" /* a line */
+            "1:\n\t" /* a line */
             "ldr lr, [sp]\n\t"
             "add lr, lr, r11\n\t"
-            "ldr pc, [sp, #16]\n\t"
-            "1:\n\t" PIXEL_OF_EIGHT "2:\n\t" PIXEL_OF_EIGHT
+            "2:\n\t" /* a pixel */
+            "ldrd r0, r1, [r11], #8\n\t"
+            "sxtb16 r2, r0\n\t"
+            "smlad r2, r2, r4, r3\n\t"
+            "sxtb16 r0, r0, ror #8\n\t"
+            "smlad r2, r0, r5, r2\n\t"
+            "sxtb16 r0, r1\n\t"
+            "smlad r2, r0, r6, r2\n\t"
+            "sxtb16 r1, r1, ror #8\n\t"
+            "smlad r2, r1, r7, r2\n\t"
+            "add r0, r9, r2, asr #31\n\t"
+            "smmlar r2, r2, r8, r0\n\t"
+            "asr r2, r2, r10\n\t"
+            "ssat r2, #8, r2\n\t"
+            "strh r2, [r12], #2\n\t"
             "cmp r11, lr\n\t"
-            "bne 1b\n\t"
+            "bne 2b\n\t"
             "ldrd r0, r1, [sp, #4]\n\t"
             "add r11, r11, r0\n\t"
             "add r12, r12, r1\n\t"
             "ldr r0, [sp, #12]\n\t"
             "subs r0, r0, #1\n\t"
             "str r0, [sp, #12]\n\t"
-            "bne 3b\n\t"
-            "add sp, #20\n\t"
+            "bne 1b\n\t"
+            "add sp, #16\n\t"
             "pop {r4-r11, pc}\n\t");
 }
 
@@ -165,7 +155,6 @@ int thimble_plane_from_eight(const thimble_eight *eight, const int8_t *w, uint32
         eight->line_step - 8 * eight->count,
         2 * (eight->to_line_step - eight->count),
         eight->lines,
-        eight->count & 1,
     };
     run_pointwise(&job);
     return 1;

@@ -36,9 +36,9 @@ static int32_t reciprocal(int32_t a) {
     int32_t half = (a >> 1) + (1 << 30);
     int32_t x = 1515870810 + product(half, -1010580540);
     for (uint32_t i = 0; i < 3; i++) {
-        int64_t error = (int64_t)product(x, (1 << 29) - product(half, x)) * 4;
-        error = error > INT32_MAX ? INT32_MAX : error < INT32_MIN ? INT32_MIN : error;
-        x = (int32_t)((uint32_t)x + (uint32_t)error);
+        int32_t error = product(x, (1 << 29) - product(half, x));
+        error = thimble_clamp(error, -(1 << 29), (1 << 29) - 1);
+        x = (int32_t)((uint32_t)x + (uint32_t)error * 4);
     }
     return x > INT32_MAX / 2 ? INT32_MAX : (int32_t)((uint32_t)x << 1);
 }

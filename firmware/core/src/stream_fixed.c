@@ -1,6 +1,4 @@
 /* Coder FIXED: fields of value_bits and gap_bits; and layout BITS, which goes with it. */
-#include "fast.h"
-
 #include "stream_codes.h"
 
 /* Four bits as four bytes. */

@@ -40,31 +40,13 @@ static uint32_t decide_by(thimble_reader *reader, const thimble_stream *stream, 
     return bit;
 }
 
-/* A number of `depth` bits, whose first bit has the context `root`. All that is hot here stands in local variables. */
+/* A number of `depth` bits, whose first bit has the context `root`. */
 static uint32_t read_tree(thimble_reader *reader, const thimble_stream *stream, uint32_t base, uint32_t depth,
                           uint32_t root) {
-    uint32_t code = reader->bits, range = reader->range, shift = stream->gap_bits & 7, end = 1u << depth, node = 1;
-    uint16_t *probabilities = stream->probabilities + base, *probability = stream->probabilities + root;
-    do {
-        uint32_t p = *probability, bound = (range >> THIMBLE_RANGE_PROBABILITY_BITS) * p;
-        node <<= 1;
-        if (code < bound) {
-            range = bound;
-            *probability = (uint16_t)(p + ((PROBABILITY_ONE - p) >> shift));
-        } else {
-            range -= bound;
-            code -= bound;
-            *probability = (uint16_t)(p - (p >> shift));
-            node++;
-        }
-        while (range < 1u << THIMBLE_RANGE_RENORMALISE_BITS) {
-            range <<= 8;
-            code = code << 8 | range_byte(reader, stream);
-        }
-        probability = probabilities + node;
-    } while (node < end);
-    reader->bits = code;
-    reader->range = range;
+    uint32_t node = 2 + decide_by(reader, stream, root), end = 1u << depth;
+    while (node < end) {
+        node = 2 * node + decide_by(reader, stream, base + node);
+    }
     return node - end;
 }
 
@@ -119,25 +101,8 @@ static inline int32_t back_of(const thimble_stream *stream, uint32_t j) {
     return stream->buffer[j >= distance ? j - distance : j + stream->cols - distance];
 }
 
-static int32_t next_dense_row(thimble_stream *stream) {
-    thimble_reader reader = stream->reader;
-    uint32_t cols = stream->cols, end = stream->value_count;
-    int8_t *row = stream->buffer;
-    int32_t before = row[cols - 1];
-    for (uint32_t j = 0; j < cols; j++) {
-        uint32_t index = read_value(&reader, stream, before, back_of(stream, j));
-        if (index >= end) {
-            return THIMBLE_ERROR_BAD_STREAM;
-        }
-        int8_t weight = weight_of(stream, index);
-        row[j] = weight;
-        before = weight;
-    }
-    stream->reader = reader;
-    return 0;
-}
-
-static int32_t next_bitmap_row(thimble_stream *stream) {
+/* DENSE and BITMAP, whose weights have a flag first. */
+static int32_t next_whole_row(thimble_stream *stream) {
     thimble_reader reader = stream->reader;
     uint32_t cols = stream->cols;
     int8_t *row = stream->buffer;
@@ -145,7 +110,7 @@ static int32_t next_bitmap_row(thimble_stream *stream) {
     for (uint32_t j = 0; j < cols; j++) {
         int32_t back = back_of(stream, j);
         int8_t weight = 0;
-        if (read_flag(&reader, stream, before, back)) {
+        if (!THIMBLE_IS_LAYOUT(BITMAP, stream->layout) || read_flag(&reader, stream, before, back)) {
             uint32_t index = read_value(&reader, stream, before, back);
             if (index >= stream->value_count) {
                 return THIMBLE_ERROR_BAD_STREAM;
@@ -252,8 +217,8 @@ const thimble_coder_type thimble_coder_range = {
     table_bytes,
     open_range,
     rewind_range,
-    {THIMBLE_HAS_LAYOUT(DENSE) ? next_dense_row : NULL, THIMBLE_HAS_LAYOUT(SPARSE) ? next_sparse_row : NULL,
-     THIMBLE_HAS_LAYOUT(BITMAP) ? next_bitmap_row : NULL},
+    {THIMBLE_HAS_LAYOUT(DENSE) ? next_whole_row : NULL, THIMBLE_HAS_LAYOUT(SPARSE) ? next_sparse_row : NULL,
+     THIMBLE_HAS_LAYOUT(BITMAP) ? next_whole_row : NULL},
     range_finished,
     NULL,
 };
