@@ -168,8 +168,8 @@ def test_export_linked_for_a_core_holds_only_what_the_model_needs(
     registry = (CORE / "include" / "thimble_registry.h").read_text()
     types = re.findall(r"extern const thimble_operator_type ([^;]*);", registry)
     assert found & set(", ".join(types).split(", ")) == operators
-    rows = {"next_dense_row", "next_sparse_row", "next_bitmap_row", "next_bits_row"}
-    layouts = {"digits": {"next_dense_row"}, "kws": set(), "lenet300": {"next_sparse_row"}}
+    rows = {"next_whole_row", "next_dense_row", "next_sparse_row", "next_bitmap_row", "next_bits_row"}
+    layouts = {"digits": {"next_whole_row"}, "kws": set(), "lenet300": {"next_sparse_row"}}
     if name in layouts:
         assert {symbol.removeprefix("thimble_") for symbol in found} & rows == layouts[name]
     assert ("thimble_bits" in found) == (name == "bits")
@@ -228,6 +228,32 @@ def test_export_of_one_model_refuses_the_file_of_another(
     compile_c([require_tool("gcc"), f"-I{sources}", main, *sources.glob("*.c"), "-o", program])
     done = subprocess.run([program], capture_output=True, text=True)
     assert done.stdout == "-10"  # unsupported_feature, the look-up runs in place
+
+
+@pytest.mark.parametrize(("depth", "kernel", "code"), [(8, 3, 0), (72, 3, -11), (8, 5, -11)])
+def test_export_without_a_path_refuses_the_file_that_needs_it(
+    depth: int, kernel: int, code: int, require_tool: Callable[[str], Path], tmp_path: Path
+) -> None:
+    def convolutions(depth: int, kernel: int) -> bytes:
+        builder = NetworkBuilder(3)
+        builder.output(builder.depthwise(builder.conv(builder.input((1, 6, 6, depth)), 8, 3), kernel))
+        return pack(builder.model, "speed").data
+
+    # Rows of 9 * 8 weights go by columns, windows of 3 x 3 on planes; rows of 9 * 72 and 5 x 5 do not.
+    sources = write_export(tmp_path, "short", convolutions(8, 3), "--with-core") / "src"
+    assert "PATH_ROWS" not in (sources / "thimble_build.h").read_text()
+    other = convolutions(depth, kernel)
+    main = tmp_path / "main.c"
+    main.write_text(
+        '#include <stdio.h>\n#include "short_model.h"\n'
+        f"static const _Alignas(4) uint8_t other[] = {{{', '.join(map(str, other))}}};\n"
+        "int main(void) { thimble_model model;\n"
+        'printf("%d", (int)thimble_load(&model, &short_registry, other, sizeof other)); return 0; }\n'
+    )
+    program = tmp_path / "program"
+    compile_c([require_tool("gcc"), f"-I{sources}", main, *sources.glob("*.c"), "-o", program])
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert done.stdout == str(code)  # -11: unsupported_operator
 
 
 def test_export_replaces_its_own_files_but_no_others(

@@ -148,8 +148,7 @@ def _c_column_bytes(model: Model, operator: Operator) -> int:
         return 0
     descriptor, attributes, schedule = operator.weights.encoding, operator.attributes, operator.schedule
     cols, all_channels = descriptor.cols, descriptor.rows // attributes.get("groups", 1)
-    is_sparse = descriptor.layout is Layout.SPARSE and cols < Limit.SPARSE_ROW_LENGTH
-    if operator.kind is not OperatorKind.CONV_2D or is_sparse or schedule is ScheduleKind.FUSED_DEPTHWISE:
+    if not _can_use_columns(operator, descriptor):
         return 0
     depth = cols // (attributes.get("kernel_h", 1) * attributes.get("kernel_w", 1))
     channels = all_channels
@@ -171,9 +170,17 @@ def _c_column_bytes(model: Model, operator: Operator) -> int:
     return total if positions else 0
 
 
+def _can_use_columns(operator: Operator, descriptor: StreamDescriptor) -> bool:
+    """Whether a convolution goes by columns where there is memory for them."""
+    has_pairs = descriptor.layout is Layout.SPARSE and descriptor.cols < Limit.SPARSE_ROW_LENGTH
+    is_fused = operator.schedule is ScheduleKind.FUSED_DEPTHWISE
+    return operator.kind is OperatorKind.CONV_2D and not has_pairs and not is_fused
+
+
 def c_paths(model: Model, operator_index: int) -> set[str]:
     """Which loops of the C core the operator's convolution takes: COLUMNS, ROWS, PLANES, by the names of
-    firmware/core/src/build.h. Operators without weights, and fully connected ones, take none of them."""
+    firmware/core/src/build.h; both of the first two where it depends on the memory that is free at run time.
+    Operators without weights, and fully connected ones, take none of them."""
     operator = model.operators[operator_index]
     if operator.kind is OperatorKind.DEPTHWISE_CONV_2D:
         return {"PLANES" if _is_3x3_on_plane(operator) else "ROWS"}
@@ -182,7 +189,9 @@ def c_paths(model: Model, operator_index: int) -> set[str]:
         return {"ROWS"}
     if operator.kind is not OperatorKind.CONV_2D or model.reads_bits(operator):
         return set()
-    return {"COLUMNS"} if _c_column_bytes(model, operator) else {"ROWS"}
+    assert operator.weights is not None and isinstance(operator.weights.encoding, StreamDescriptor)
+    paths = {"COLUMNS"} if _can_use_columns(operator, operator.weights.encoding) else {"ROWS"}
+    return paths if _c_column_bytes(model, operator) else paths | {"ROWS"}
 
 
 def _is_3x3_on_plane(operator: Operator) -> bool:

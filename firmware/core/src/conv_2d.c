@@ -59,7 +59,7 @@ static int32_t run(thimble_step_context *context) {
     const thimble_operator *op = context->op;
     uint8_t *scratch = context->scratch;
     int32_t error = thimble_conv_open(&conv, context, op, &context->x, &context->out, &scratch);
-    if (error >= 0) {
+    if (THIMBLE_HAS_PATH(COLUMNS) && error >= 0) {
         conv.window.out = (int8_t *)context->arena + context->out.offset;
         error = thimble_columns_run(&conv, op, scratch, context->memory_end, NULL, NULL);
     }

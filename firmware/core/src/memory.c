@@ -144,6 +144,9 @@ uint32_t thimble_scratch_bytes(thimble_model *model, const thimble_operator *op,
 
 int thimble_has_path(thimble_model *model, const thimble_operator *op) {
     thimble_column_need need;
+    if (has_bits(model) && thimble_tensor_at(model, op->inputs[0]).bits) {
+        return 1;
+    }
     if (is_kind(op, THIMBLE_OPERATOR_CONV_2D)) {
         thimble_column_plan plan = find_plan(model, op, &need);
         return is_planned(op, &need, plan);

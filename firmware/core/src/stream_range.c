@@ -16,14 +16,11 @@ static inline uint32_t range_byte(thimble_reader *reader, const thimble_stream *
     return byte;
 }
 
-static inline uint32_t decide(thimble_reader *reader, const thimble_stream *stream, uint32_t bound) {
-    uint32_t bit = reader->bits >= bound;
-    if (bit) {
-        reader->bits -= bound;
-        reader->range -= bound;
-    } else {
-        reader->range = bound;
-    }
+/* A bit that is 0 or 1 alike. */
+static uint32_t read_even(thimble_reader *reader, const thimble_stream *stream) {
+    uint32_t bound = reader->range >> 1, bit = reader->bits >= bound;
+    reader->bits -= bit ? bound : 0;
+    reader->range = bit ? reader->range - bound : bound;
     /* It ends: probabilities keep above 0 and below one, so that neither part is ever empty. */
     while (reader->range < 1u << THIMBLE_RANGE_RENORMALISE_BITS) {
         reader->range <<= 8;
@@ -32,29 +29,45 @@ static inline uint32_t decide(thimble_reader *reader, const thimble_stream *stre
     return bit;
 }
 
-static uint32_t decide_by(thimble_reader *reader, const thimble_stream *stream, uint32_t context) {
-    uint16_t *probability = stream->probabilities + context;
-    uint32_t p = *probability, shift = stream->gap_bits & 7;
-    uint32_t bit = decide(reader, stream, (reader->range >> THIMBLE_RANGE_PROBABILITY_BITS) * p);
-    *probability = (uint16_t)(bit ? p - (p >> shift) : p + ((PROBABILITY_ONE - p) >> shift));
-    return bit;
-}
-
-/* A number of `depth` bits, whose first bit has the context `root`. */
+/* A number of `depth` bits, whose first bit has the context `root`. All that is hot here stands in local variables. */
 static uint32_t read_tree(thimble_reader *reader, const thimble_stream *stream, uint32_t base, uint32_t depth,
                           uint32_t root) {
-    uint32_t node = 2 + decide_by(reader, stream, root), end = 1u << depth;
-    while (node < end) {
-        node = 2 * node + decide_by(reader, stream, base + node);
-    }
+    uint32_t code = reader->bits, range = reader->range, shift = stream->gap_bits & 7, end = 1u << depth, node = 1;
+    uint16_t *probabilities = stream->probabilities + base, *probability = stream->probabilities + root;
+    do {
+        uint32_t p = *probability, bound = (range >> THIMBLE_RANGE_PROBABILITY_BITS) * p;
+        node <<= 1;
+        if (code < bound) {
+            range = bound;
+            p += (PROBABILITY_ONE - p) >> shift;
+        } else {
+            range -= bound;
+            code -= bound;
+            p -= p >> shift;
+            node++;
+        }
+        *probability = (uint16_t)p;
+        while (range < 1u << THIMBLE_RANGE_RENORMALISE_BITS) {
+            range <<= 8;
+            code = code << 8 | range_byte(reader, stream);
+        }
+        probability = probabilities + node;
+    } while (node < end);
+    reader->bits = code;
+    reader->range = range;
     return node - end;
+}
+
+/* One bit. */
+static uint32_t decide_by(thimble_reader *reader, const thimble_stream *stream, uint32_t context) {
+    return read_tree(reader, stream, context, 1, context);
 }
 
 static inline uint32_t sign_of(int32_t weight) {
     return weight == 0 ? 0 : weight > 0 ? 1 : 2;
 }
 
-static inline uint32_t read_value(thimble_reader *reader, thimble_stream *stream, int32_t before, int32_t back) {
+THIMBLE_NOT_INLINED static uint32_t read_value(thimble_reader *reader, thimble_stream *stream, int32_t before, int32_t back) {
     uint32_t root = 1;
     if (stream->layout != THIMBLE_LAYOUT_SPARSE) {
         root = (1u << stream->value_bits) + 3 * sign_of(before) + sign_of(back);
@@ -71,7 +84,7 @@ static inline uint32_t read_gap(thimble_reader *reader, thimble_stream *stream) 
     uint32_t gap = 1;
     for (uint32_t place = 0; place < size; place++) {
         uint32_t bit = place == 0 ? decide_by(reader, stream, base + GAP_CONTEXTS + size)
-                                  : decide(reader, stream, reader->range >> 1);
+                                  : read_even(reader, stream);
         gap = gap << 1 | bit;
     }
     return gap - 1;
