@@ -29,7 +29,7 @@ PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 520, 330, 2
 LEFT, RIGHT, TOP, BOTTOM = 56, 20, 44, 40  # around a panel's axes
 HEAD_HEIGHT = 64
 MOST_TICKS = 6
-FONT_SIZE, LETTER_WIDTH = 11, 5.6
+FONT_SIZE, LETTER_WIDTH = 11, 6.4
 COLOURS = {"ours": "#2a6f97", "method": "#7fb0cc", "published": "#d1603d", "float32": "#555555"}
 LEGEND = {
     "ours": "our files",
