@@ -99,7 +99,7 @@ def _judge_inputs(judge: Judge, model: Model, part: Sequence[Array], steps: Sequ
     chosen = []
     for dtype, stored, stored_step, port in zip(judge.input_dtypes, part, steps, model.inputs, strict=True):
         batch, step = (in_original_layout(values, model, port) for values in (stored, stored_step))
-        if not np.issubdtype(dtype, np.floating):
+        if not np.issubdtype(dtype, np.floating) or np.issubdtype(step.dtype, np.floating):
             chosen.append(step.astype(dtype))
         elif port.flags & PortFlag.FLOAT and batch.dtype != step.dtype:
             chosen.append(batch.astype(dtype))

@@ -3,6 +3,7 @@ other executor refuses them by name."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -116,5 +117,13 @@ def test_cli_packs_inspects_and_runs_floats(tmp_path: Path, capsys: pytest.Captu
     assert cli.main([*run, "native"]) != 0
     assert "unsupported_feature" in capsys.readouterr().err
     assert cli.main(["analyze", str(packed)]) == 0
+    assert cli.main(["bench", str(packed), "--target", "native"]) != 0
+    assert "unsupported_feature" in capsys.readouterr().err
+    np.savez(tmp_path / "x.npz", image=inputs[0].transpose(0, 3, 1, 2), labels=np.zeros(3, np.int64))
+    command = ["eval", str(packed), "--data", str(tmp_path / "x.npz"), "--original", str(source), "--json"]
+    capsys.readouterr()
+    assert cli.main([*command, "--target", "reference"]) == 0
+    largest = json.loads(capsys.readouterr().out)["largest_difference"]
+    assert 0 < largest < 0.1  # bfloat16 beside the very network in float32
     assert cli.main(["pack", str(source), "--storage", "fp16", "--board", "pico"]) != 0
     assert "no board runs a network that is stored as fp16" in capsys.readouterr().err

@@ -182,8 +182,8 @@ def _measure_native(arguments: argparse.Namespace, file: bytes, model: Model) ->
 
     target = NativeTarget(threads=1)
     measured, loads_us = [], []
-    for each in (file, _raw_file(file)):
-        target.load(each)
+    for raw_weights in (False, True):
+        target.load(_raw_file(file) if raw_weights else file)
         loads_us.append(round(target.load_us, 1))
         if arguments.warm_up:
             target.bench(arguments.warm_up)
