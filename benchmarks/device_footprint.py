@@ -2,7 +2,8 @@
 
     python benchmarks/device_footprint.py
 
-Sizes: what host_tools/device_package.py makes of the package for armv6m, that is all that a board installs.
+Sizes: what host_tools/device_package.py makes of the package for armv6m, that is all that a board needs for
+one model and its server; what a server of two models takes beside that is printed apart.
 
 Heap: MicroPython's unix port, the package imported from .mpy files. A block is set aside before the import,
 all that is free after it is filled up, the block is given back, and the model is loaded and run twice in it;
@@ -99,9 +100,11 @@ def heap_needed(data: bytes, in_file: bool) -> int:
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        sizes = build_device_package("armv6m", Path(folder))
+        sizes = build_device_package("armv6m", Path(folder), slots=False)
+        more = build_device_package("armv6m", Path(folder))
     for name, size in sizes.items():
         print(f"{size:6}  {name}.mpy")
+    print(f"{sum(more.values()) - sum(sizes.values()):6}  more for two slots, trial runs and signatures")
     print(f"bar mpy_bytes {sum(sizes.values())}")
     data = packed(next(network for network in NETWORKS if network.name == "kws")).data
     print(f"bar heap_kws_flash {heap_needed(data, False)}")

@@ -18,12 +18,20 @@ from enum import Enum, auto
 from host_tools.codec import Frame, FrameReader, encode, pack, unpack
 from host_tools.transports import Transport
 from model_packager import format_table as table
-from model_packager.errors import DeviceError, DeviceRefused, DeviceTimeout, VerificationError
-from model_packager.format_table import ErrorCode, Message
+from model_packager.errors import (
+    DeviceError,
+    DeviceRefused,
+    DeviceTimeout,
+    RolledBackError,
+    VerificationError,
+)
+from model_packager.format_table import Capability, ErrorCode, Message, ModelState
 
 REPLY_WAIT_S = 10.0  # for requests that a device answers at once
-LOAD_WAIT_S = 120.0  # COMMIT: a slow board reads, hashes and checks the whole file
+LOAD_WAIT_S = 120.0  # RESET: a slow board reads, hashes and checks the whole file
 RUN_WAIT_S = 600.0  # RUN: the largest networks take minutes in bytecode
+COMMIT_WAIT_S = LOAD_WAIT_S + RUN_WAIT_S  # the golden test is a run
+RESTARTS = 3  # of a device while it receives one file
 BENCH_BATCH_S = 2.0  # a BENCH request asks for as many runs as take about this long
 MOST_COMPLAINTS = 100  # that a device may answer one request with
 
@@ -87,6 +95,11 @@ class Deployment:
 def _trailer_offset(file: bytes) -> int:
     signed = len(file) > 5 and file[5] & table.HeaderFlag.SIGNED
     return max(0, len(file) - table.SHA256_BYTES - (table.SIGNATURE_BYTES if signed else 0))
+
+
+def signature(file: bytes) -> bytes:
+    """The Ed25519 signature (64 bytes) of a signed model file; b"" of any other."""
+    return file[_trailer_offset(file) + table.SHA256_BYTES :]
 
 
 def trailer_sha256(file: bytes) -> bytes:
@@ -281,21 +294,27 @@ class Client:
             flags=table.BeginFlag.FORCE if force else 0,
             sha256=trailer_sha256(file) if sha256 is None else sha256,
         )
-        header_bytes = struct.calcsize(table.struct_format(table.HEADER))
-        return _next_offset(self.request(Message.BEGIN, payload + file[:header_bytes]))
+        payload += file[: struct.calcsize(table.struct_format(table.HEADER))]
+        if self.hello.capabilities & Capability.SIGNATURES:
+            payload += signature(file)
+        return _next_offset(self.request(Message.BEGIN, payload))
 
     def data(self, offset: int, chunk: bytes) -> int:
         """Send a piece of the file; the offset of the byte that the device wants next."""
         return _next_offset(self.request(Message.DATA, pack(table.DATA_REQUEST, offset=offset) + chunk))
 
     def commit(self) -> int:
-        """Have the device verify, load and take the file; the time (in `time_unit`) that it took."""
-        reply = self.request(Message.COMMIT, pack(table.COMMIT_REQUEST), LOAD_WAIT_S)
+        """Have the device verify, load, try and run the file; the time (in `time_unit`) that it took."""
+        reply = self.request(Message.COMMIT, pack(table.COMMIT_REQUEST), COMMIT_WAIT_S)
         return _parsed(table.COMMIT_REPLY, reply)[0]["load_us"]
 
+    def confirm(self) -> None:
+        """Have the device keep the model that it runs on trial."""
+        self.request(Message.CONFIRM)
+
     def abort(self) -> None:
-        """Have the device forget the transfer."""
-        self.request(Message.ABORT)
+        """Have the device forget the transfer, and a model on trial."""
+        self.request(Message.ABORT, wait_s=COMMIT_WAIT_S)
 
     def reset(self, kind: table.ResetKind) -> None:
         """Clear the model's persistent tensors, or have the server load its stored model again."""
@@ -310,25 +329,67 @@ class Client:
 
         Raises:
             DeviceRefused: the device refused the file and keeps its model.
+            RolledBackError: the device started again before the new model was confirmed.
             VerificationError: the device names another model afterwards.
         """
-        started = time.monotonic()
-        same = self.hello.model_sha256 == trailer_sha256(file)
+        sha256 = trailer_sha256(file)
         # A damaged copy still names the model that it was.
-        if same and self.hello.model_state == table.ModelState.READY and is_whole(file) and not force:
-            return Deployment(0, 0.0, 0, skipped=True)
-        offset = self.begin(file, force=force)
+        if self.hello.model_sha256 == sha256 and is_whole(file) and not force:
+            if self.hello.model_state == ModelState.TRIAL:
+                self.confirm()  # whoever sent it was cut off before
+                self.refresh()
+            if self.hello.model_state == ModelState.READY:
+                return Deployment(0, 0.0, 0, skipped=True)
+        started = time.monotonic()
+        sent_bytes = self._send(file, force, progress)
+        sent_s = time.monotonic() - started
+        try:
+            load_us = self._commit(sha256)
+        except KeyboardInterrupt:
+            self._out_of_step = True
+            self.abort()  # a model on trial gives way to the one before it
+            raise
+        return Deployment(sent_bytes, sent_s, load_us)
+
+    def _send(self, file: bytes, force: bool, progress: Progress | None) -> int:
+        """Send what the device does not have of `file`; the bytes that were sent. A device that starts again
+        meanwhile has forgotten the transfer, and the session: it gets both once more."""
         chunk_bytes = self.hello.max_payload - struct.calcsize(table.struct_format(table.DATA_REQUEST))
-        first_offset = offset
+        sent_bytes = restarts = 0
+        offset = self.begin(file, force=force)
         while offset < len(file):
-            offset = _advanced(offset, self.data(offset, file[offset : offset + chunk_bytes]))
+            chunk = file[offset : offset + chunk_bytes]
+            try:
+                offset = _advanced(offset, self.data(offset, chunk))
+            except DeviceRefused as error:
+                restarts += 1
+                if error.code != ErrorCode.BAD_STATE or restarts > RESTARTS:
+                    raise
+                self.hello = self._open_session()
+                offset = self.begin(file, force=force)
+            sent_bytes += len(chunk)
             if progress is not None:
                 progress(offset, len(file))
-        sent_s = time.monotonic() - started
-        load_us = self.commit()
-        if self.refresh().model_sha256 != trailer_sha256(file):
-            raise VerificationError("the device took the file, and now runs another model")
-        return Deployment(len(file) - first_offset, sent_s, load_us)
+        return sent_bytes
+
+    def _commit(self, sha256: bytes) -> int:
+        """COMMIT and, where it runs on trial, CONFIRM; the device's time for the former."""
+        before = self.hello.model_sha256
+        try:
+            load_us = self.commit()
+            self.refresh()
+            if (self.hello.model_sha256, self.hello.model_state) == (sha256, ModelState.TRIAL):
+                self.confirm()
+                self.refresh()
+        except DeviceRefused as error:
+            if error.code != ErrorCode.BAD_STATE:
+                raise
+            raise RolledBackError("the device started again, and runs the model before") from error
+        if (self.hello.model_sha256, self.hello.model_state) == (sha256, ModelState.READY):
+            return load_us
+        if self.hello.model_sha256 == before:
+            raise RolledBackError("the device had taken the file, and runs the model before again")
+        raise VerificationError("the device took the file, and now runs another model")
 
     def set_input(self, index: int, data: bytes) -> None:
         """Fill an input tensor."""

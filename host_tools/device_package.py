@@ -48,6 +48,8 @@ _FILES = {
 }
 # The same, for models that need a feature.
 _FILES_OF_FEATURES = {Feature.BIT_ACTIVATIONS: {"bits": ("bits",), "bit_kernels": ("bit_kernels",)}}
+# The same, for boards that keep two models.
+_FILES_OF_SLOTS = {"slots": ("slots",), "ed25519": ("ed25519",)}
 _EXTENSIONS = ("bits",)
 _KERNELS = ("kernels", "bit_kernels")
 _BYTECODE_SUFFIX = "_bytecode"
@@ -58,9 +60,9 @@ _CORE_NAMES = frozenset("core CoreNetwork load_core begin step".split())
 # What programs on the board, the host through the raw REPL, and other files of the package may mention:
 # functions and classes, and the attributes of models, servers and errors.
 PUBLIC_NAMES = frozenset(
-    "thimble kernels bits bit_kernels load serve Network Server ThimbleError FEATURES OPERATORS "
-    "run invoke reset close inputs outputs arena_bytes scratch_bytes model_id model_version operator_count "
-    "sha256 code detail name handle max_payload limit_bytes bad_frames".split()
+    "thimble kernels bits bit_kernels server load serve Network Server SlotServer ThimbleError FEATURES "
+    "OPERATORS run invoke reset close inputs outputs arena_bytes scratch_bytes model_id model_version "
+    "operator_count sha256 code detail name handle max_payload limit_bytes bad_frames".split()
 )
 # Functions that are called from outside: their parameters may be passed by name.
 _PUBLIC_FUNCTIONS = frozenset("load serve run invoke reset close handle".split())
@@ -73,7 +75,7 @@ _EXCEPTION_NAMES = frozenset(("args", "errno", "value"))
 
 
 def build_device_package(
-    architecture: str, folder: Path, core: Path | None = None, features: int = 0
+    architecture: str, folder: Path, core: Path | None = None, features: int = 0, slots: bool = True
 ) -> dict[str, int]:
     """Write the package for a board into `folder`, which is its `thimble` folder then.
 
@@ -82,6 +84,8 @@ def build_device_package(
         core: the core.mpy that firmware/natmod made for this architecture, to be installed too.
         features: those that its models need, as in their header; files that serve one feature alone, such as
             1-bit activations, are left out without it, and such a model is refused as unsupported_feature.
+        slots: with the server that keeps two models, runs a new one on trial, and verifies signatures
+            (thimble.slots); thimble.server, which keeps one, is there in any case.
 
     Returns: bytes of each .mpy file, by its name without the suffix.
 
@@ -94,7 +98,7 @@ def build_device_package(
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {}
     with tempfile.TemporaryDirectory() as sources:
-        for name, text in device_sources(architecture != BYTECODE, core is not None, features).items():
+        for name, text in device_sources(architecture != BYTECODE, core is not None, features, slots).items():
             source = Path(sources) / f"{name}.py"
             source.write_text(text, encoding="utf-8")
             sizes[name] = _compile(source, folder / f"{name}.mpy", architecture)
@@ -103,10 +107,12 @@ def build_device_package(
     return sizes
 
 
-def device_sources(native: bool = True, core: bool = False, features: int = 0) -> dict[str, str]:
+def device_sources(
+    native: bool = True, core: bool = False, features: int = 0, slots: bool = True
+) -> dict[str, str]:
     """The sources that are compiled, joined and with short names, by file name on the board. `core`: for a
-    package with the C core as a native module. `features`: as in ``build_device_package``."""
-    files = {**_FILES, **(_CORE_FILES if core else {})}
+    package with the C core as a native module. `features`, `slots`: as in ``build_device_package``."""
+    files = {**_FILES, **(_CORE_FILES if core else {}), **(_FILES_OF_SLOTS if slots else {})}
     for feature, more in _FILES_OF_FEATURES.items():
         if feature & features:
             files |= more
@@ -176,7 +182,7 @@ def _joined(modules: tuple[str, ...], files: frozenset[str]) -> ast.Module:
 
 
 def _for_board(statement: ast.stmt, modules: tuple[str, ...], files: frozenset[str]) -> list[ast.stmt]:
-    if isinstance(statement, ast.Expr):
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return []  # a docstring
     if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
         return []
@@ -284,6 +290,8 @@ def _attributes_by_class(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
                     own.add(part.name)
                 elif isinstance(part, ast.Attribute) and ast.unparse(part.value) == "self":
                     own.add(part.attr)
+            for base in node.bases:
+                own |= found.get(ast.unparse(base).rpartition(".")[2], set())
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             stored.add(node.attr)
     unknown = stored.difference(*found.values())

@@ -1,7 +1,7 @@
 """Runs the device server on this machine, on a pseudo-terminal, for those without a board, and for tests.
 
 `start()` gives a running server with the pty's master side as its console, or as its serial port; the slave
-side is a serial port like any other. MicroPython (or CPython) executes firmware/thimble/server.py; for the
+side is a serial port like any other. MicroPython (or CPython) executes firmware/thimble/slots.py; for the
 targets `qemu:...` an emulated board runs the C firmware, which is built when it is first needed. This process
 holds the slave open as well, so that clients may come and go as on a real cable.
 """
@@ -33,6 +33,7 @@ UNIX = load_board("unix")
 HEAP_BYTES = UNIX.heap_bytes  # of MicroPython
 CONNECT_WAIT_S = 10.0
 WRITE_WAIT_S = 60.0  # on a machine that does much else, an emulator may not read for longer than any board
+SERVER_MODULE = "thimble.slots"
 # MicroPython shows an exception that nobody catches on stdout, which is the line to the client here.
 SAY_WHY = """
 import sys
@@ -105,7 +106,7 @@ class ServerProcess:
         options: Sequence[str] = (),
     ) -> None:
         package_parent = str(device_package_folder().parent)
-        program = f"from thimble.server import serve\nserve(max_payload={max_payload})"
+        program = f"from {SERVER_MODULE} import serve\nserve(max_payload={max_payload})"
         self._environment = dict(os.environ)
         board = emulated_board(target) if target in TARGETS else None
         if board is not None:

@@ -18,7 +18,8 @@ PROTOCOL_VERSION = 1
 
 SECTION_ALIGNMENT_BYTES = 4  # offset of every section, relative to the start of the file
 SHA256_BYTES = 32
-SIGNATURE_BYTES = 64  # Ed25519, present when HeaderFlag.SIGNED is set
+SIGNATURE_BYTES = 64  # Ed25519, of the SHA-256 before it; present when HeaderFlag.SIGNED is set
+PUBLIC_KEY_BYTES = 32
 
 
 # ---------------------------------------------------------------------------------------------- structs
@@ -77,13 +78,13 @@ HELLO_REPLY: tuple[Field, ...] = (
     Field("architecture", "B", "of native code in .mpy files, as MicroPython numbers it; 0 = none"),
     Field("model_state", "B", "ModelState"),
     Field("max_payload", "H", "largest payload that the device takes and sends in this session"),
-    Field("slot_count", "B", "slots for models; 1 until A/B slots exist"),
+    Field("slot_count", "B", "slots for models: 1, or 2 with Capability SLOTS"),
     Field("active_slot", "B", "slot of the running model"),
     Field("capabilities", "I", "Capability bits"),
     Field("features", "I", "Feature bits of its loader"),
     Field("operators", "I", "bit n is set when it has operator id n"),
     Field("heap_free_bytes", "I", "free RAM at this moment"),
-    Field("slot_bytes", "I", "longest file that it can store"),
+    Field("slot_bytes", "I", "longest file that a slot can hold"),
     Field("model_id", "I", "of the running model; 0 without one"),
     Field("model_version", "I", "of the running model; 0 without one"),
     Field("model_sha256", "32s", "the SHA-256 in the running model's trailer; zeros without one"),
@@ -93,12 +94,12 @@ BEGIN_REQUEST: tuple[Field, ...] = (
     Field("file_bytes", "I", "length of the file that follows in DATA"),
     Field("sha256", "32s", "SHA-256 of the file without its trailer, as its trailer holds it"),
     Field("flags", "B", "BeginFlag bits"),
-    Field("slot", "B", "must be 0: the device chooses"),
+    Field("slot", "B", "must be 0: the device takes the slot that is not active"),
     Field("reserved", "H", "must be 0"),
 )
 
-COMMIT_REQUEST: tuple[Field, ...] = (Field("flags", "B", "must be 0; reserved for a trial run"),)
-COMMIT_REPLY: tuple[Field, ...] = (Field("load_us", "I", "microseconds that checking and loading took"),)
+COMMIT_REQUEST: tuple[Field, ...] = (Field("flags", "B", "must be 0"),)
+COMMIT_REPLY: tuple[Field, ...] = (Field("load_us", "I", "microseconds of checking, loading, golden test"),)
 
 DATA_REQUEST: tuple[Field, ...] = (Field("offset", "I", "of the first byte that follows, in the file"),)
 # The answer to BEGIN, DATA and SET_INPUT.
@@ -597,8 +598,8 @@ class Message(enum.IntEnum):
     HELLO = 1  # open a session; what the device is, has and runs
     BEGIN = 2  # start to transfer a model file
     DATA = 3  # a piece of it
-    COMMIT = 4  # verify the file, load it, and replace the model
-    CONFIRM = 5  # reserved: keep a model that runs on trial
+    COMMIT = 4  # verify the file, load it, try it, and run it instead of the model before
+    CONFIRM = 5  # keep the model that runs on trial
     ABORT = 6  # forget the transfer
     INFO = 7  # counters, memory, and the model's inputs and outputs
     SET_INPUT = 8  # a piece of an input tensor
@@ -614,9 +615,9 @@ class Capability(enum.IntFlag):
     """What a device server can do beyond the messages of version 1."""
 
     PROFILE = 1  # PROFILE gives the time of each operator
-    SLOTS = 2  # reserved: A/B slots
-    SIGNATURES = 4  # reserved: refuses what its key did not sign
-    TRIAL = 8  # reserved: a new model runs on trial until CONFIRM
+    SLOTS = 2  # a new model is written beside the stored one, which stays whole
+    SIGNATURES = 4  # has a key, and refuses what it did not sign
+    TRIAL = 8  # tries the golden test; a new model runs on trial until CONFIRM
     TRIGGER = 16  # reserved: marks inferences on a pin, for a power meter
     INSTRUCTIONS = 32  # its clock counts instructions: replies give them in place of microseconds
 
@@ -631,6 +632,7 @@ class ModelState(enum.IntEnum):
     NONE = 0  # no model is stored
     READY = 1  # a model is loaded
     BAD = 2  # the stored file failed its checks; INFO says which
+    TRIAL = 3  # a model is loaded; without CONFIRM, the one before it is back at the next start
 
 
 class ResetKind(enum.IntEnum):

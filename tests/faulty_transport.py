@@ -1,4 +1,4 @@
-"""A transport that damages what passes: drops, flips, cuts, doubles, repeats old frames and adds noise."""
+"""A transport that damages what passes: drops, flips, doubles, holds up, repeats old frames, adds noise."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class FaultyTransport:
         self.fault_count = 0
         self._random = random.Random(seed)
         self._sent: list[bytes] = []
+        self._held_up: dict[str, bytes] = {"write": b"", "read": b""}
 
     def write(self, data: bytes) -> None:
         self._sent = [*self._sent[-OLD_FRAMES:], data]
-        self.inner.write(self._damaged(data))
+        self.inner.write(self._damaged(data, "write"))
 
     def read(self, timeout_s: float) -> bytes:
         # Up to a delimiter: an emulated UART gives single bytes, and no frame would survive damage to each.
@@ -31,16 +32,18 @@ class FaultyTransport:
         while more and not data.endswith(DELIMITER):
             more = self.inner.read(QUIET_S)
             data += more
-        return self._damaged(data)
+        return self._damaged(data, "read")
 
     def close(self) -> None:
         self.inner.close()
 
-    def _damaged(self, data: bytes) -> bytes:
+    def _damaged(self, data: bytes, direction: str) -> bytes:
+        data = self._held_up[direction] + data
+        self._held_up[direction] = b""
         if not data or self._random.random() >= self.rate:
             return data
         self.fault_count += 1
-        kind = self._random.randrange(7)
+        kind = self._random.randrange(8)
         if kind == 0:
             return b""
         if kind == 1:
@@ -54,6 +57,10 @@ class FaultyTransport:
         if kind == 5:
             start = self._random.randrange(len(data))
             return data[:start] + data[start + self._random.randrange(1, 20) :]
+        if kind == 6:
+            start = self._random.randrange(len(data))
+            self._held_up[direction] = data[start:]  # comes before what is next
+            return data[:start]
         return self._random.choice(self._sent) + data
 
     def _flipped(self, data: bytes) -> bytes:

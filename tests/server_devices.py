@@ -9,16 +9,23 @@ from __future__ import annotations
 import struct
 import subprocess
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from model_packager.format_table import SHA256_BYTES, SIGNATURE_BYTES, WIRE_CRC_RESIDUE
 from tests.core_driver import CORE, SANITIZERS, WARNINGS
 
 FIRMWARE = CORE.parent
 HALVES = 2
 HALF_BYTES = 64 * 1024
 MEMORY_BYTES = 64 * 1024
+SLOT_RECORD = struct.Struct("<IBBHI")  # generation, slot, whether it is on trial, 0, CRC-32
+QUESTION = b"\xff" * 4  # of a server with a key: a SHA-256 and a signature follow
 RECORD = struct.Struct("<II4sI")  # generation, length of the file, not written, CRC-32 of the first two
+
+
+Verify = Callable[[bytes, bytes], bool]
 
 
 class Server(Protocol):
@@ -74,6 +81,42 @@ class PythonDevice:
         return all(path == self._path for path in self._path.parent.iterdir())
 
 
+class SlotDevice:
+    """firmware/thimble/slots.py on this Python; its docstring says what the files are."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "model.thimble"
+        self._slots = (self._path, folder / "model.thimble.b")
+        self._records = (folder / "model.thimble.0", folder / "model.thimble.1")
+
+    def start(self, max_payload: int) -> Any:
+        from thimble.slots import SlotServer
+
+        return SlotServer(str(self._path), max_payload)
+
+    def stored(self) -> bytes | None:
+        newest = max([(0, 0, 0), *(SLOT_RECORD.unpack(record)[:3] for record in self._whole_records())])
+        path = self._slots[newest[1] ^ newest[2]]
+        return path.read_bytes() if path.exists() else None
+
+    def _whole_records(self) -> list[bytes]:
+        found = [path.read_bytes() for path in self._records if path.exists()]
+        return [record for record in found if len(record) == 12 and zlib.crc32(record) == WIRE_CRC_RESIDUE]
+
+    def store(self, file: bytes) -> None:
+        for path in (*self._slots, *self._records):
+            path.unlink(missing_ok=True)
+        self._path.write_bytes(file)
+
+    def provision(self, key: bytes) -> None:
+        """Give it a public key, for its next start."""
+        self._path.with_name("model.thimble.key").write_bytes(key)
+
+    def is_clean(self) -> bool:
+        """The slot that is not active may hold anything: nothing but a record says that it is a model."""
+        return set(self._path.parent.iterdir()) <= {*self._slots, *self._records}
+
+
 def build_c_server(gcc: Path, folder: Path) -> Path:
     """Compiles firmware/server for this machine; `folder` takes the program."""
     program = folder / "host_server"
@@ -103,19 +146,31 @@ class CServer:
         self.limit_bytes = 2 * (6 + max_payload) + 1
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+        self._verify: Verify | None = None
 
     def command(self, letter: bytes, data: bytes = b"") -> bytes:
         """The result of one command; see host_server.c."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        self._write(letter + struct.pack("<I", len(data)) + data)
+        while (head := self._read(4)) == QUESTION:
+            assert self._verify is not None
+            sha256, signature = self._read(SHA256_BYTES), self._read(SIGNATURE_BYTES)
+            self._write(bytes([self._verify(sha256, signature)]))
+        return self._read(struct.unpack("<I", head)[0])
+
+    def _write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(letter + struct.pack("<I", len(data)) + data)
+            self._process.stdin.write(data)
             self._process.stdin.flush()
         except BrokenPipeError:
             self._fail()
-        head = self._process.stdout.read(4)
-        if len(head) < 4:
+
+    def _read(self, length: int) -> bytes:
+        assert self._process.stdout is not None
+        data = self._process.stdout.read(length)
+        if len(data) < length:
             self._fail()
-        return self._process.stdout.read(struct.unpack("<I", head)[0])
+        return data
 
     def _fail(self) -> None:
         _, errors = self._process.communicate()
@@ -135,6 +190,24 @@ class CServer:
     def fail_after(self, byte_count: int) -> None:
         """Let programming fail once so many more bytes are written."""
         self.command(b"f", struct.pack("<I", byte_count))
+
+    def cut_after(self, operations: int, seed: int) -> None:
+        """Let the power fail within an operation of flash after so many others; `seed`: what it leaves."""
+        self.command(b"c", struct.pack("<II", operations, seed))
+
+    @property
+    def operations(self) -> int:
+        """Pages erased and units programmed since `cut_after`."""
+        return struct.unpack("<I", self.command(b"o"))[0]
+
+    def power_on(self) -> None:
+        """Start again on the same flash, with other things in RAM."""
+        self.command(b"r")
+
+    def provision(self, verify: Verify) -> None:
+        """Give it a key: `verify` takes a SHA-256 and a signature."""
+        self._verify = verify
+        self.command(b"k")
 
     def erase(self, offset: int) -> int:
         """The flash driver's own result."""
@@ -182,28 +255,34 @@ class CDevice:
         sizes = (HALVES * HALF_BYTES, self._page_bytes, self._unit_bytes, max_payload, MEMORY_BYTES)
         return CServer([str(self._program), str(self._flash), *map(str, sizes)], max_payload)
 
-    def _records(self) -> list[tuple[int, int, bytes]]:
-        """(generation, half, file) of each whole record."""
+    @property
+    def _capacity(self) -> int:
+        return HALF_BYTES - max(RECORD.size, self._unit_bytes) - self._unit_bytes
+
+    def _records(self) -> list[tuple[int, bool, bytes]]:
+        """(generation, is confirmed, file) of each whole record."""
         found = []
-        capacity = HALF_BYTES - max(RECORD.size, self._unit_bytes)
         for half in range(HALVES):
-            flash = self._flash.read_bytes()[half * HALF_BYTES :]
-            generation, length, _, crc = RECORD.unpack_from(flash, capacity)
-            if zlib.crc32(flash[capacity : capacity + 8]) == crc:
-                found.append((generation, half, flash[:length]))
+            flash = self._flash.read_bytes()[half * HALF_BYTES : (half + 1) * HALF_BYTES]
+            generation, length, _, crc = RECORD.unpack_from(flash, self._capacity)
+            if zlib.crc32(flash[self._capacity : self._capacity + 8]) == crc:
+                mark = flash[HALF_BYTES - self._unit_bytes :]
+                found.append((generation, not any(mark), flash[:length]))
         return found
 
     def stored(self) -> bytes | None:
-        records = self._records()
-        return max(records)[2] if records else None
+        records = sorted(self._records())
+        confirmed = [record for record in records if record[1]]
+        return (confirmed or records or [(0, False, None)])[-1][2]
 
     def store(self, file: bytes) -> None:
         flash = bytearray(b"\xff" * HALVES * HALF_BYTES)
         flash[: len(file)] = file
         numbers = struct.pack("<II", 7, len(file))
-        capacity = HALF_BYTES - max(RECORD.size, self._unit_bytes)
-        RECORD.pack_into(flash, capacity, 7, len(file), b"\xff" * 4, zlib.crc32(numbers))
-        self._flash.write_bytes(flash)
+        RECORD.pack_into(flash, self._capacity, 7, len(file), b"\xff" * 4, zlib.crc32(numbers))
+        flash[HALF_BYTES - self._unit_bytes : HALF_BYTES] = bytes(self._unit_bytes)
+        with self._flash.open("r+b") as file:  # a server that runs has mapped it
+            file.write(flash)
 
     def is_clean(self) -> bool:
         """A transfer may leave bytes behind in flash, but no record besides those of the last two models."""

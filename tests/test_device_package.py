@@ -19,11 +19,17 @@ from tests.device_models import (
 from tests.file_vectors import FOLDER
 
 
-@pytest.mark.parametrize("architecture", ["x64", BYTECODE])
+@pytest.mark.parametrize(("architecture", "slots"), [("x64", True), (BYTECODE, True), ("x64", False)])
 def test_built_server_deploys_runs_and_refuses_by_name(
-    architecture: str, micropython: Path, mpy_cross: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: str,
+    slots: bool,
+    micropython: Path,
+    mpy_cross: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    build_device_package(architecture, tmp_path / "thimble")
+    build_device_package(architecture, tmp_path / "thimble", slots=slots)
+    monkeypatch.setattr(serve, "SERVER_MODULE", "thimble.slots" if slots else "thimble.server")
     monkeypatch.setattr(serve, "device_package_folder", lambda: tmp_path / "thimble")
     check_server_on_micropython()
 
@@ -33,11 +39,11 @@ def test_built_package_keeps_its_public_names(micropython: Path, mpy_cross: Path
     model = tmp_path / "model.thimble"
     model.write_bytes(packed_model())
     program = (
-        "import thimble, thimble.server as s\n"
+        "import thimble, thimble.server as s, thimble.slots as t\n"
         f"n = thimble.load(source={str(model)!r}, window_bytes=64, lane=None)\n"
         "e = thimble.ThimbleError(-18, 'here')\n"
         "v = s.Server(path='none', max_payload=128)\n"
-        "print(sum(([name for name in dir(x)] for x in (thimble, n, e, s, v)), ['bit_kernels']), e)"
+        "print(sum(([name for name in dir(x)] for x in (thimble, n, e, s, t, v)), ['bit_kernels']), e)"
     )
     done = subprocess.run(
         [micropython, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=30

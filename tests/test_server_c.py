@@ -206,7 +206,7 @@ def test_c_server_flash_that_fails_at_any_write_keeps_the_old_model(
 
 def test_c_server_largest_file_leaves_room_for_its_record(start: Callable[[int], CServer]) -> None:
     client = connect(start(4096))
-    assert client.hello.slot_bytes == HALF_BYTES - 16
+    assert client.hello.slot_bytes == HALF_BYTES - 16 - UNIT_BYTES
     file = packed_model().ljust(client.hello.slot_bytes, b"\0")
     offset = client.begin(file)
     while offset < len(file):

@@ -30,6 +30,7 @@ from tests import tflite_models
 from tests.conftest import require_tool
 from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs
 from tests.faulty_transport import FaultyTransport
+from tests.server_devices import SlotDevice
 
 MINIMUM_BYTES_PER_SECOND = 100_000
 MAXIMUM_MPY_BYTES = 6 * 1024
@@ -308,7 +309,7 @@ def test_serve_command_prints_its_port_and_ends_on_interrupt(
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")
-    assert (storage / "model.thimble").read_bytes() == model_path.read_bytes()
+    assert SlotDevice(storage).stored() == model_path.read_bytes()
     with pytest.raises(NoDeviceError):
         SerialTransport(port)
 

@@ -45,7 +45,7 @@ static int counts_instructions(void) {
 
 int main(void) {
     static thimble_board board = {
-        THIMBLE_BOARD_NAME, machine_send, start_stopwatch, read_stopwatch, machine_uptime_ms, machine_set_trigger, 0, 0,
+        THIMBLE_BOARD_NAME, machine_send, start_stopwatch, read_stopwatch, machine_uptime_ms, machine_set_trigger, 0, 0, 0,
     };
     static const thimble_server_setup setup = {
         &board, &machine_flash, &thimble_registry_all, heap_start, (uint32_t)(uintptr_t)heap_bytes, request_buffer,

@@ -3,7 +3,7 @@
 On a board: ``from thimble.server import serve; serve()`` answers on the console (USB or UART) until Ctrl-C,
 which is never part of a frame; ``serve(machine.UART(1, 921600))`` answers on any other stream. A new model is
 written to a file beside the stored one, checked by the loader, and only then renamed over it: whatever fails
-before that leaves the old model stored and loaded.
+before that leaves the old model stored and loaded. thimble.slots does more, where a board has room for it.
 """
 
 import gc
@@ -57,6 +57,7 @@ _WIRE_REPLY_BIT = const(128)
 _MODEL_STATE_NONE = const(0)
 _MODEL_STATE_READY = const(1)
 _MODEL_STATE_BAD = const(2)
+_MODEL_STATE_TRIAL = const(3)
 _RESET_KIND_STATE = const(0)
 _RESET_KIND_SERVER = const(1)
 _BEGIN_FLAG_FORCE = const(1)
@@ -116,6 +117,10 @@ def _require(condition, code, detail):
         raise ThimbleError(code, detail)
 
 
+def _offset(value):
+    return struct.pack(_OFFSET_REPLY_FORMAT, value)
+
+
 class Server:
     """Answers frames; knows no port. `handle` is all that a transport needs.
 
@@ -123,6 +128,8 @@ class Server:
         path: file that holds the model; beside it, with ".new" behind its name, the one being transferred.
         max_payload: bytes; by default a 128th of the free heap, within what the protocol allows.
     """
+
+    _actions: dict
 
     def __init__(self, path="model.thimble", max_payload=0):
         self._path = path
@@ -188,8 +195,8 @@ class Server:
         return encode(_MESSAGE_ERROR | _WIRE_REPLY_BIT, sequence, reply)
 
     def _act(self, message, sequence, payload):
-        _require(message in _ACTIONS, _ERROR_UNKNOWN_MESSAGE, message)
-        action, layout, used, takes_rest = _ACTIONS[message]
+        _require(message in self._actions, _ERROR_UNKNOWN_MESSAGE, message)
+        action, layout, used, takes_rest = self._actions[message]
         size = struct.calcsize(layout)
         fits = size <= len(payload) <= self.max_payload if takes_rest else size == len(payload)
         _require(fits, _ERROR_BAD_ARGUMENT, "length")
@@ -277,14 +284,14 @@ class Server:
     def _begin(self, file_bytes, sha256, flags, header):
         _require(not flags & ~_BEGIN_FLAG_FORCE, _ERROR_RESERVED_BITS, "")
         if self._file and self._announced == (file_bytes, sha256):
-            return self._offset(self._received)
+            return _offset(self._received)
         self._forget_transfer()
         self._check_header(header, file_bytes, flags)
         space = self._space()
         _require(file_bytes <= space, _ERROR_NO_SPACE, "room for %d" % space)
         self._file = open(self._new_path, "wb")
         self._announced = (file_bytes, sha256)
-        return self._offset(0)
+        return _offset(0)
 
     def _check_header(self, header, file_bytes, flags):
         """Refuse what cannot fit before it is sent; the loader checks everything again, in its own order."""
@@ -321,7 +328,7 @@ class Server:
                 self._forget_transfer()
                 raise
             self._received += len(chunk)
-        return self._offset(self._received)
+        return _offset(self._received)
 
     def _commit(self):
         file = self._receiving()
@@ -374,10 +381,6 @@ class Server:
         self._model = None
         gc.collect()
 
-    @staticmethod
-    def _offset(value):
-        return struct.pack(_OFFSET_REPLY_FORMAT, value)
-
     # ------------------------------------------------------------------------------------- the model
 
     def _running(self):
@@ -403,7 +406,7 @@ class Server:
             tensor[offset:end] = data
             self._filled[index] = end
             self._has_output = False
-        return self._offset(self._filled[index])
+        return _offset(self._filled[index])
 
     def _run(self):
         model = self._running()
@@ -455,7 +458,7 @@ class Server:
 
 # Message id: function, layout of the payload's fixed part, how many of its fields the function takes (those
 # behind them are reserved), whether it takes the bytes that follow.
-_ACTIONS = {
+Server._actions = {
     _MESSAGE_HELLO: (Server._hello, _HELLO_REQUEST_FORMAT, 3, False),
     _MESSAGE_BEGIN: (Server._begin, _BEGIN_REQUEST_FORMAT, 3, True),
     _MESSAGE_DATA: (Server._data, _DATA_REQUEST_FORMAT, 1, True),
@@ -471,13 +474,14 @@ _ACTIONS = {
 }
 
 
-def serve(stream=None, path="model.thimble", max_payload=0):
+def serve(stream=None, path="model.thimble", max_payload=0, kind=Server):
     """Answer frames until the stream ends or Ctrl-C.
 
     Args:
         stream: an object with readline(limit) and write(bytes), such as a machine.UART; None is the console.
+        kind: the class that answers.
     """
-    server = Server(path, max_payload)
+    server = kind(path, max_payload)
     source, sink = (stream, stream) if stream else (sys.stdin.buffer, sys.stdout.buffer)
     line = b""
     oversized = False

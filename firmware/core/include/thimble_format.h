@@ -9,6 +9,7 @@
 #define THIMBLE_SECTION_ALIGNMENT_BYTES 4
 #define THIMBLE_SHA256_BYTES 32
 #define THIMBLE_SIGNATURE_BYTES 64
+#define THIMBLE_PUBLIC_KEY_BYTES 32
 #define THIMBLE_HUFFMAN_MAX_LENGTH_BITS 15
 #define THIMBLE_HUFFMAN_PRIMARY_BITS 6
 #define THIMBLE_CLASS_MAX_LENGTH_BITS 6
@@ -72,13 +73,13 @@
 #define THIMBLE_HELLO_REPLY_ARCHITECTURE_OFFSET 2 /* of native code in .mpy files, as MicroPython numbers it; 0 = none */
 #define THIMBLE_HELLO_REPLY_MODEL_STATE_OFFSET 3 /* ModelState */
 #define THIMBLE_HELLO_REPLY_MAX_PAYLOAD_OFFSET 4 /* largest payload that the device takes and sends in this session */
-#define THIMBLE_HELLO_REPLY_SLOT_COUNT_OFFSET 6 /* slots for models; 1 until A/B slots exist */
+#define THIMBLE_HELLO_REPLY_SLOT_COUNT_OFFSET 6 /* slots for models: 1, or 2 with Capability SLOTS */
 #define THIMBLE_HELLO_REPLY_ACTIVE_SLOT_OFFSET 7 /* slot of the running model */
 #define THIMBLE_HELLO_REPLY_CAPABILITIES_OFFSET 8 /* Capability bits */
 #define THIMBLE_HELLO_REPLY_FEATURES_OFFSET 12 /* Feature bits of its loader */
 #define THIMBLE_HELLO_REPLY_OPERATORS_OFFSET 16 /* bit n is set when it has operator id n */
 #define THIMBLE_HELLO_REPLY_HEAP_FREE_BYTES_OFFSET 20 /* free RAM at this moment */
-#define THIMBLE_HELLO_REPLY_SLOT_BYTES_OFFSET 24 /* longest file that it can store */
+#define THIMBLE_HELLO_REPLY_SLOT_BYTES_OFFSET 24 /* longest file that a slot can hold */
 #define THIMBLE_HELLO_REPLY_MODEL_ID_OFFSET 28 /* of the running model; 0 without one */
 #define THIMBLE_HELLO_REPLY_MODEL_VERSION_OFFSET 32 /* of the running model; 0 without one */
 #define THIMBLE_HELLO_REPLY_MODEL_SHA256_OFFSET 36 /* the SHA-256 in the running model's trailer; zeros without one */
@@ -87,7 +88,7 @@
 #define THIMBLE_BEGIN_REQUEST_FILE_BYTES_OFFSET 0 /* length of the file that follows in DATA */
 #define THIMBLE_BEGIN_REQUEST_SHA256_OFFSET 4 /* SHA-256 of the file without its trailer, as its trailer holds it */
 #define THIMBLE_BEGIN_REQUEST_FLAGS_OFFSET 36 /* BeginFlag bits */
-#define THIMBLE_BEGIN_REQUEST_SLOT_OFFSET 37 /* must be 0: the device chooses */
+#define THIMBLE_BEGIN_REQUEST_SLOT_OFFSET 37 /* must be 0: the device takes the slot that is not active */
 #define THIMBLE_BEGIN_REQUEST_RESERVED_OFFSET 38 /* must be 0 */
 #define THIMBLE_BEGIN_REQUEST_BYTES 40
 
@@ -97,10 +98,10 @@
 #define THIMBLE_OFFSET_REPLY_NEXT_OFFSET_OFFSET 0 /* the byte that the device waits for */
 #define THIMBLE_OFFSET_REPLY_BYTES 4
 
-#define THIMBLE_COMMIT_REQUEST_FLAGS_OFFSET 0 /* must be 0; reserved for a trial run */
+#define THIMBLE_COMMIT_REQUEST_FLAGS_OFFSET 0 /* must be 0 */
 #define THIMBLE_COMMIT_REQUEST_BYTES 1
 
-#define THIMBLE_COMMIT_REPLY_LOAD_US_OFFSET 0 /* microseconds that checking and loading took */
+#define THIMBLE_COMMIT_REPLY_LOAD_US_OFFSET 0 /* microseconds of checking, loading, golden test */
 #define THIMBLE_COMMIT_REPLY_BYTES 4
 
 #define THIMBLE_INFO_REPLY_HEAP_FREE_BYTES_OFFSET 0 /* free RAM */
@@ -361,8 +362,8 @@ enum thimble_message {
     THIMBLE_MESSAGE_HELLO = 1, /* open a session; what the device is, has and runs */
     THIMBLE_MESSAGE_BEGIN = 2, /* start to transfer a model file */
     THIMBLE_MESSAGE_DATA = 3, /* a piece of it */
-    THIMBLE_MESSAGE_COMMIT = 4, /* verify the file, load it, and replace the model */
-    THIMBLE_MESSAGE_CONFIRM = 5, /* reserved: keep a model that runs on trial */
+    THIMBLE_MESSAGE_COMMIT = 4, /* verify the file, load it, try it, and run it instead of the model before */
+    THIMBLE_MESSAGE_CONFIRM = 5, /* keep the model that runs on trial */
     THIMBLE_MESSAGE_ABORT = 6, /* forget the transfer */
     THIMBLE_MESSAGE_INFO = 7, /* counters, memory, and the model's inputs and outputs */
     THIMBLE_MESSAGE_SET_INPUT = 8, /* a piece of an input tensor */
@@ -376,9 +377,9 @@ enum thimble_message {
 
 enum thimble_capability {
     THIMBLE_CAPABILITY_PROFILE = 1, /* PROFILE gives the time of each operator */
-    THIMBLE_CAPABILITY_SLOTS = 2, /* reserved: A/B slots */
-    THIMBLE_CAPABILITY_SIGNATURES = 4, /* reserved: refuses what its key did not sign */
-    THIMBLE_CAPABILITY_TRIAL = 8, /* reserved: a new model runs on trial until CONFIRM */
+    THIMBLE_CAPABILITY_SLOTS = 2, /* a new model is written beside the stored one, which stays whole */
+    THIMBLE_CAPABILITY_SIGNATURES = 4, /* has a key, and refuses what it did not sign */
+    THIMBLE_CAPABILITY_TRIAL = 8, /* tries the golden test; a new model runs on trial until CONFIRM */
     THIMBLE_CAPABILITY_TRIGGER = 16, /* reserved: marks inferences on a pin, for a power meter */
     THIMBLE_CAPABILITY_INSTRUCTIONS = 32, /* its clock counts instructions: replies give them in place of microseconds */
 };
@@ -391,6 +392,7 @@ enum thimble_model_state {
     THIMBLE_MODEL_STATE_NONE = 0, /* no model is stored */
     THIMBLE_MODEL_STATE_READY = 1, /* a model is loaded */
     THIMBLE_MODEL_STATE_BAD = 2, /* the stored file failed its checks; INFO says which */
+    THIMBLE_MODEL_STATE_TRIAL = 3, /* a model is loaded; without CONFIRM, the one before it is back at the next start */
 };
 
 enum thimble_reset_kind {

@@ -21,7 +21,7 @@ extern "C" {
 typedef struct {
     const uint8_t *bytes; /* start of the region, aligned to 4 */
     uint32_t length;      /* of the region, a multiple of two pages */
-    uint32_t page_bytes;  /* what one erase sets to 0xFF */
+    uint32_t page_bytes;  /* what one erase sets to 0xFF, 64 at least */
     uint32_t unit_bytes;  /* offset and length of a program are multiples of it: a power of two, 4 to 32 */
     /* Both give 0, or a negative error of thimble_format.h. Programming only ever clears bits, and `data` may be at
      * any address. */
@@ -39,7 +39,10 @@ typedef struct {
     uint32_t (*read_stopwatch)(void *context);
     uint32_t (*uptime_ms)(void *context);
     void (*set_trigger)(void *context, int on); /* for a power meter: on while a model runs */
-    uint32_t capabilities;                      /* enum thimble_capability, beside PROFILE */
+    /* 1 if `signature` (64 bytes) is the Ed25519 signature of `sha256` (32 bytes) by the key that the board was given, else
+     * 0. NULL without a key: then models need no signature. With a key, payloads have 144 bytes at least. */
+    int32_t (*verify_signature)(void *context, const uint8_t *sha256, const uint8_t *signature);
+    uint32_t capabilities; /* enum thimble_capability, beside those that every server has */
     void *context;
 } thimble_board;
 
@@ -74,6 +77,7 @@ typedef struct {
 typedef struct {
     uint8_t is_open;
     uint8_t half;
+    uint8_t flags;         /* of BEGIN */
     uint8_t pending_bytes; /* that do not fill a unit yet */
     uint32_t file_bytes;
     uint32_t received;
@@ -96,6 +100,7 @@ typedef struct {
     uint8_t has_reply;
     uint8_t has_complained;
     uint8_t has_model;
+    uint8_t is_on_trial; /* the model is not confirmed yet, and there is one to go back to */
     uint8_t has_output;
     uint8_t has_profile;
     int8_t model_error; /* of a stored file that did not load */

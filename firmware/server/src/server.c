@@ -26,6 +26,7 @@ static const struct {
     [THIMBLE_MESSAGE_BEGIN] = {thimble_act_begin, THIMBLE_BEGIN_REQUEST_BYTES, THIMBLE_BEGIN_REQUEST_SLOT_OFFSET, 1},
     [THIMBLE_MESSAGE_DATA] = {thimble_act_data, THIMBLE_DATA_REQUEST_BYTES, THIMBLE_DATA_REQUEST_BYTES, 1},
     [THIMBLE_MESSAGE_COMMIT] = {thimble_act_commit, THIMBLE_COMMIT_REQUEST_BYTES, 0, 0},
+    [THIMBLE_MESSAGE_CONFIRM] = {thimble_act_confirm, 0, 0, 0},
     [THIMBLE_MESSAGE_ABORT] = {thimble_act_abort, 0, 0, 0},
     [THIMBLE_MESSAGE_INFO] = {info, 0, 0, 0},
     [THIMBLE_MESSAGE_SET_INPUT] = {thimble_act_set_input, THIMBLE_SET_INPUT_REQUEST_BYTES,
@@ -166,20 +167,23 @@ static int32_t hello(thimble_server *server, uint32_t sequence, const uint8_t *p
         return THIMBLE_ERROR_BAD_ARGUMENT;
     }
     open_session(server, thimble_read_u32(payload + THIMBLE_HELLO_REQUEST_SESSION_OFFSET), sequence);
-    memset(reply, 0, THIMBLE_HELLO_REPLY_BYTES); /* slot 0 is active, and no native .mpy code is taken */
+    memset(reply, 0, THIMBLE_HELLO_REPLY_BYTES); /* no native .mpy code is taken */
     reply[THIMBLE_HELLO_REPLY_PROTOCOL_VERSION_OFFSET] = THIMBLE_PROTOCOL_VERSION;
     reply[THIMBLE_HELLO_REPLY_FORMAT_VERSION_OFFSET] = THIMBLE_FORMAT_VERSION;
-    reply[THIMBLE_HELLO_REPLY_SLOT_COUNT_OFFSET] = 1;
+    reply[THIMBLE_HELLO_REPLY_SLOT_COUNT_OFFSET] = 2;
     thimble_write_u16(reply + THIMBLE_HELLO_REPLY_MAX_PAYLOAD_OFFSET, setup->max_payload);
-    thimble_write_u32(reply + THIMBLE_HELLO_REPLY_CAPABILITIES_OFFSET,
-                      THIMBLE_CAPABILITY_PROFILE | setup->board->capabilities);
+    uint32_t capabilities = THIMBLE_CAPABILITY_PROFILE | THIMBLE_CAPABILITY_SLOTS | THIMBLE_CAPABILITY_TRIAL;
+    capabilities |= setup->board->verify_signature ? THIMBLE_CAPABILITY_SIGNATURES : 0u;
+    thimble_write_u32(reply + THIMBLE_HELLO_REPLY_CAPABILITIES_OFFSET, capabilities | setup->board->capabilities);
     thimble_write_u32(reply + THIMBLE_HELLO_REPLY_FEATURES_OFFSET, setup->registry->features);
     thimble_write_u32(reply + THIMBLE_HELLO_REPLY_OPERATORS_OFFSET, setup->registry->operators);
     thimble_write_u32(reply + THIMBLE_HELLO_REPLY_HEAP_FREE_BYTES_OFFSET, free_memory_bytes(server));
     thimble_write_u32(reply + THIMBLE_HELLO_REPLY_SLOT_BYTES_OFFSET, thimble_store_capacity(setup->flash));
     if (server->has_model) {
         const thimble_model *model = &server->model;
-        reply[THIMBLE_HELLO_REPLY_MODEL_STATE_OFFSET] = THIMBLE_MODEL_STATE_READY;
+        reply[THIMBLE_HELLO_REPLY_MODEL_STATE_OFFSET] =
+            server->is_on_trial ? THIMBLE_MODEL_STATE_TRIAL : THIMBLE_MODEL_STATE_READY;
+        reply[THIMBLE_HELLO_REPLY_ACTIVE_SLOT_OFFSET] = (uint8_t)thimble_running_half(server);
         thimble_write_u32(reply + THIMBLE_HELLO_REPLY_MODEL_ID_OFFSET, model->model_id);
         thimble_write_u32(reply + THIMBLE_HELLO_REPLY_MODEL_VERSION_OFFSET, model->model_version);
         memcpy(reply + THIMBLE_HELLO_REPLY_MODEL_SHA256_OFFSET, model->data + model->sha256_offset,

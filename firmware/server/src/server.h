@@ -11,7 +11,7 @@
  * bytes of the reply's payload, or a negative error. `length` counts what follows the fixed part. */
 typedef int32_t thimble_action(thimble_server *server, const uint8_t *payload, uint32_t length, uint8_t *reply);
 
-thimble_action thimble_act_begin, thimble_act_data, thimble_act_commit, thimble_act_abort;
+thimble_action thimble_act_begin, thimble_act_data, thimble_act_commit, thimble_act_confirm, thimble_act_abort;
 thimble_action thimble_act_set_input, thimble_act_run, thimble_act_get_output, thimble_act_bench, thimble_act_profile;
 
 /* Loads what is stored, or learns that it is bad. */
@@ -19,6 +19,12 @@ void thimble_load_stored(thimble_server *server);
 
 /* A model that has just been loaded, or is to start afresh: nothing of earlier runs is left. */
 void thimble_clear_memory(thimble_server *server);
+
+/* Runs the loaded model on its golden input, if it has one. Error: golden_mismatch, or what the run gives. */
+int32_t thimble_golden_test(thimble_server *server);
+
+/* In which half of flash the running model lies. */
+uint32_t thimble_running_half(const thimble_server *server);
 
 /* Inputs, outputs and times of the last run are void. */
 void thimble_forget_tensors(thimble_server *server);

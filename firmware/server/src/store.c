@@ -5,7 +5,8 @@
 #include "bytes.h"
 #include "write.h"
 
-/* The record: generation, length of the file, 4 bytes not written, CRC-32 of the first two. Known to this file alone. */
+/* The record: generation, length of the file, 4 bytes not written, CRC-32 of the first two. The mark behind it is a
+ * unit. Known to this file alone. */
 enum { RECORD_BYTES = 16, CHECKED_BYTES = 8, LENGTH_OFFSET = 4, CRC_OFFSET = 12 };
 
 static uint32_t half_bytes(const thimble_flash *flash) {
@@ -17,29 +18,40 @@ static uint32_t record_bytes(const thimble_flash *flash) {
 }
 
 uint32_t thimble_store_capacity(const thimble_flash *flash) {
-    return half_bytes(flash) - record_bytes(flash);
+    return half_bytes(flash) - record_bytes(flash) - flash->unit_bytes;
 }
 
 const uint8_t *thimble_store_file(const thimble_flash *flash, uint32_t half) {
     return flash->bytes + half * half_bytes(flash);
 }
 
-thimble_stored thimble_store_find(const thimble_flash *flash) {
-    thimble_stored found = {flash->bytes, 0, 0, 1};
-    for (uint32_t half = 0; half < 2; half++) {
-        const uint8_t *file = thimble_store_file(flash, half);
-        const uint8_t *record = file + thimble_store_capacity(flash);
-        uint32_t length = thimble_read_u32(record + LENGTH_OFFSET), generation = thimble_read_u32(record);
-        int is_whole = thimble_crc32(0, record, CHECKED_BYTES) == thimble_read_u32(record + CRC_OFFSET);
-        int is_newer = found.file_bytes == 0 || (int32_t)(generation - found.generation) > 0;
-        if (is_whole && length > 0 && length <= thimble_store_capacity(flash) && is_newer) {
-            found.file = file;
-            found.file_bytes = length;
-            found.generation = generation;
-            found.half = (uint8_t)half;
-        }
+/* The file in one half, or one of 0 bytes. */
+static thimble_stored read_half(const thimble_flash *flash, uint32_t half) {
+    thimble_stored found = {thimble_store_file(flash, half), 0, 0, (uint8_t)half, 0};
+    const uint8_t *record = found.file + thimble_store_capacity(flash);
+    uint32_t length = thimble_read_u32(record + LENGTH_OFFSET);
+    if (thimble_crc32(0, record, CHECKED_BYTES) == thimble_read_u32(record + CRC_OFFSET) &&
+        length <= thimble_store_capacity(flash)) {
+        found.file_bytes = length;
+        found.generation = thimble_read_u32(record);
+        found.is_confirmed = (uint8_t)thimble_is_zero(record + record_bytes(flash), 0, flash->unit_bytes);
     }
     return found;
+}
+
+thimble_stored thimble_store_find(const thimble_flash *flash) {
+    thimble_stored newer = read_half(flash, 1), other = read_half(flash, 0);
+    if (other.file_bytes > 0 &&
+        (newer.file_bytes == 0 || (int32_t)(other.generation - newer.generation) > 0)) {
+        thimble_stored swapped = newer;
+        newer = other;
+        other = swapped;
+    }
+    if (newer.is_confirmed || other.file_bytes == 0) {
+        return newer;
+    }
+    other.generation = newer.generation;
+    return other;
 }
 
 int32_t thimble_store_erase(const thimble_flash *flash, const thimble_transfer *transfer) {
@@ -92,17 +104,28 @@ int32_t thimble_store_finish(const thimble_flash *flash, thimble_transfer *trans
     return program(flash, transfer, transfer->received - pending, transfer->pending, flash->unit_bytes);
 }
 
-int32_t thimble_store_commit(const thimble_flash *flash, const thimble_transfer *transfer, uint32_t generation) {
-    uint8_t record[THIMBLE_SERVER_LARGEST_UNIT_BYTES];
-    memset(record, 0xFF, sizeof record);
-    thimble_write_u32(record, generation);
-    thimble_write_u32(record + LENGTH_OFFSET, transfer->file_bytes);
-    thimble_write_u32(record + CRC_OFFSET, thimble_crc32(0, record, CHECKED_BYTES));
-    uint32_t at = thimble_store_capacity(flash), length = record_bytes(flash);
-    int32_t error = program(flash, transfer, at, record, length);
+static int32_t program_and_compare(const thimble_flash *flash, uint32_t half, uint32_t at, const uint8_t *data,
+                                   uint32_t length) {
+    int32_t error = flash->program(flash->context, half * half_bytes(flash) + at, data, length);
     if (error < 0) {
         return error;
     }
     /* Everything else in flash has been checked by the loader. */
-    return memcmp(thimble_store_file(flash, transfer->half) + at, record, length) == 0 ? 0 : THIMBLE_ERROR_WRITE_FAILED;
+    return memcmp(thimble_store_file(flash, half) + at, data, length) == 0 ? 0 : THIMBLE_ERROR_WRITE_FAILED;
+}
+
+int32_t thimble_store_commit(const thimble_flash *flash, const thimble_transfer *transfer) {
+    uint8_t record[THIMBLE_SERVER_LARGEST_UNIT_BYTES];
+    memset(record, 0xFF, sizeof record);
+    thimble_write_u32(record, thimble_store_find(flash).generation + 1);
+    thimble_write_u32(record + LENGTH_OFFSET, transfer->file_bytes);
+    thimble_write_u32(record + CRC_OFFSET, thimble_crc32(0, record, CHECKED_BYTES));
+    return program_and_compare(flash, transfer->half, thimble_store_capacity(flash), record, record_bytes(flash));
+}
+
+int32_t thimble_store_confirm(const thimble_flash *flash, uint32_t half) {
+    uint8_t mark[THIMBLE_SERVER_LARGEST_UNIT_BYTES];
+    memset(mark, 0, sizeof mark);
+    uint32_t at = thimble_store_capacity(flash) + record_bytes(flash);
+    return program_and_compare(flash, half, at, mark, flash->unit_bytes);
 }

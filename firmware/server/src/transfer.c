@@ -1,4 +1,5 @@
-/* A new model: BEGIN, DATA, COMMIT, ABORT. The stored one stays as it is until the new one has passed every check. */
+/* A new model: BEGIN, DATA, COMMIT, CONFIRM, ABORT. The stored one stays as it is until the new one has passed every
+ * check, and is confirmed. */
 #include <string.h>
 
 #include "server.h"
@@ -25,6 +26,7 @@ static int32_t load(thimble_server *server, const uint8_t *file, uint32_t length
 void thimble_load_stored(thimble_server *server) {
     thimble_stored stored = thimble_store_find(server->setup->flash);
     server->has_model = 0;
+    server->is_on_trial = 0;
     server->model_error = 0;
     if (stored.file_bytes > 0) {
         int32_t error = load(server, stored.file, stored.file_bytes);
@@ -34,11 +36,31 @@ void thimble_load_stored(thimble_server *server) {
     thimble_clear_memory(server);
 }
 
+static int32_t check_version(const thimble_server *server, const uint8_t *header, uint32_t flags) {
+    uint32_t id = thimble_read_u32(header + THIMBLE_HEADER_MODEL_ID_OFFSET);
+    uint32_t version = thimble_read_u32(header + THIMBLE_HEADER_MODEL_VERSION_OFFSET);
+    int is_older = server->has_model && id != 0 && id == server->model.model_id && version < server->model.model_version;
+    return is_older && !(flags & THIMBLE_BEGIN_FLAG_FORCE) ? THIMBLE_ERROR_DOWNGRADE : 0;
+}
+
+/* `signature` is there if the header says so. */
+static int32_t check_signature(const thimble_server *server, const uint8_t *header, const uint8_t *sha256,
+                               const uint8_t *signature) {
+    const thimble_board *board = server->setup->board;
+    if (!board->verify_signature) {
+        return 0;
+    }
+    if (!(header[THIMBLE_HEADER_FLAGS_OFFSET] & THIMBLE_HEADER_FLAG_SIGNED)) {
+        return THIMBLE_ERROR_UNSIGNED;
+    }
+    return board->verify_signature(board->context, sha256, signature) ? 0 : THIMBLE_ERROR_BAD_SIGNATURE;
+}
+
 /* Refuses what cannot fit before it is sent; the loader checks everything again, in its own order. */
 static int32_t check_header(const thimble_server *server, const uint8_t *header, uint32_t length, uint32_t file_bytes,
                             uint32_t flags) {
     const thimble_server_setup *setup = server->setup;
-    if (length != THIMBLE_HEADER_BYTES || file_bytes <= THIMBLE_HEADER_BYTES) {
+    if (length < THIMBLE_HEADER_BYTES || file_bytes <= THIMBLE_HEADER_BYTES) {
         return THIMBLE_ERROR_TRUNCATED;
     }
     if (memcmp(header + THIMBLE_HEADER_MAGIC_OFFSET, THIMBLE_MAGIC, 4) != 0) {
@@ -46,6 +68,10 @@ static int32_t check_header(const thimble_server *server, const uint8_t *header,
     }
     if (header[THIMBLE_HEADER_VERSION_OFFSET] != THIMBLE_FORMAT_VERSION) {
         return THIMBLE_ERROR_UNSUPPORTED_VERSION;
+    }
+    int is_signed = header[THIMBLE_HEADER_FLAGS_OFFSET] & THIMBLE_HEADER_FLAG_SIGNED && setup->board->verify_signature;
+    if (length != THIMBLE_HEADER_BYTES + (is_signed ? THIMBLE_SIGNATURE_BYTES : 0u)) {
+        return THIMBLE_ERROR_TRUNCATED;
     }
     if (thimble_read_u32(header + THIMBLE_HEADER_REQUIRED_FEATURES_OFFSET) & ~setup->registry->features) {
         return THIMBLE_ERROR_UNSUPPORTED_FEATURE;
@@ -58,13 +84,7 @@ static int32_t check_header(const thimble_server *server, const uint8_t *header,
     if (arena >= setup->memory_bytes || scratch >= setup->memory_bytes - arena) {
         return THIMBLE_ERROR_OUT_OF_MEMORY;
     }
-    uint32_t id = thimble_read_u32(header + THIMBLE_HEADER_MODEL_ID_OFFSET);
-    uint32_t version = thimble_read_u32(header + THIMBLE_HEADER_MODEL_VERSION_OFFSET);
-    if (server->has_model && id != 0 && id == server->model.model_id && version < server->model.model_version &&
-        !(flags & THIMBLE_BEGIN_FLAG_FORCE)) {
-        return THIMBLE_ERROR_DOWNGRADE;
-    }
-    return file_bytes > thimble_store_capacity(setup->flash) ? THIMBLE_ERROR_NO_SPACE : 0;
+    return check_version(server, header, flags);
 }
 
 static void forget_transfer(thimble_server *server) {
@@ -74,6 +94,9 @@ static void forget_transfer(thimble_server *server) {
 int32_t thimble_act_abort(thimble_server *server, const uint8_t *payload, uint32_t length, uint8_t *reply) {
     (void)payload, (void)length, (void)reply;
     forget_transfer(server);
+    if (server->is_on_trial) {
+        thimble_load_stored(server); /* what was not confirmed gives way to the one before */
+    }
     return 0;
 }
 
@@ -88,13 +111,22 @@ int32_t thimble_act_begin(thimble_server *server, const uint8_t *payload, uint32
     }
     if (transfer->is_open && transfer->file_bytes == file_bytes &&
         memcmp(transfer->sha256, sha256, THIMBLE_SHA256_BYTES) == 0) {
+        transfer->flags = (uint8_t)flags;
         return thimble_reply_u32(reply, transfer->received);
     }
-    forget_transfer(server);
-    int32_t error = check_header(server, payload + THIMBLE_BEGIN_REQUEST_BYTES, length, file_bytes, flags);
+    thimble_act_abort(server, payload, length, reply);
+    const uint8_t *header = payload + THIMBLE_BEGIN_REQUEST_BYTES;
+    int32_t error = check_header(server, header, length, file_bytes, flags);
+    if (error >= 0) {
+        error = check_signature(server, header, sha256, header + THIMBLE_HEADER_BYTES);
+    }
+    if (error >= 0 && file_bytes > thimble_store_capacity(flash)) {
+        error = THIMBLE_ERROR_NO_SPACE;
+    }
     if (error < 0) {
         return error;
     }
+    transfer->flags = (uint8_t)flags;
     transfer->half = (uint8_t)!thimble_store_find(flash).half;
     transfer->file_bytes = file_bytes;
     memcpy(transfer->sha256, sha256, THIMBLE_SHA256_BYTES);
@@ -123,19 +155,30 @@ int32_t thimble_act_data(thimble_server *server, const uint8_t *payload, uint32_
     return thimble_reply_u32(reply, transfer->received);
 }
 
-/* Verifies the transferred file where it lies, and makes it the stored one. */
+/* Verifies the transferred file where it lies, and makes it the newer one. */
 static int32_t verify_and_commit(thimble_server *server) {
     thimble_transfer *transfer = &server->transfer;
     const thimble_flash *flash = server->setup->flash;
+    const uint8_t *file = thimble_store_file(flash, transfer->half);
     int32_t error = thimble_store_finish(flash, transfer);
     if (error >= 0) {
-        error = load(server, thimble_store_file(flash, transfer->half), transfer->file_bytes);
+        error = check_version(server, file, transfer->flags); /* BEGIN has seen a header that may have been another */
     }
-    const thimble_model *model = &server->model;
-    if (error >= 0 && memcmp(model->data + model->sha256_offset, transfer->sha256, THIMBLE_SHA256_BYTES) != 0) {
+    server->has_model = 0; /* a second struct of a model would be the largest part of the stack here */
+    if (error >= 0) {
+        error = load(server, file, transfer->file_bytes);
+    }
+    const uint8_t *sha256 = file + server->model.sha256_offset;
+    if (error >= 0 && memcmp(sha256, transfer->sha256, THIMBLE_SHA256_BYTES) != 0) {
         error = THIMBLE_ERROR_BAD_HASH;
     }
-    return error < 0 ? error : thimble_store_commit(flash, transfer, thimble_store_find(flash).generation + 1);
+    if (error >= 0) {
+        error = check_signature(server, file, sha256, sha256 + THIMBLE_SHA256_BYTES);
+    }
+    if (error >= 0) {
+        error = thimble_golden_test(server);
+    }
+    return error < 0 ? error : thimble_store_commit(flash, transfer);
 }
 
 int32_t thimble_act_commit(thimble_server *server, const uint8_t *payload, uint32_t length, uint8_t *reply) {
@@ -148,15 +191,34 @@ int32_t thimble_act_commit(thimble_server *server, const uint8_t *payload, uint3
         return THIMBLE_ERROR_TRUNCATED;
     }
     board->start_stopwatch(board->context);
-    server->has_model = 0; /* a second struct of a model would be the largest part of the stack here */
+    uint8_t had_model = server->has_model;
     int32_t error = verify_and_commit(server);
+    if (error >= 0 && !had_model) {
+        error = thimble_store_confirm(server->setup->flash, server->transfer.half); /* nothing to go back to */
+    }
     forget_transfer(server);
     if (error < 0) {
         thimble_load_stored(server);
         return error;
     }
     server->has_model = 1;
+    server->is_on_trial = had_model;
     server->model_error = 0;
     thimble_clear_memory(server);
     return thimble_reply_u32(reply, board->read_stopwatch(board->context));
+}
+
+int32_t thimble_act_confirm(thimble_server *server, const uint8_t *payload, uint32_t length, uint8_t *reply) {
+    (void)payload, (void)length, (void)reply;
+    if (!server->is_on_trial) {
+        return THIMBLE_ERROR_BAD_STATE;
+    }
+    int32_t error = thimble_store_confirm(server->setup->flash, thimble_running_half(server));
+    server->is_on_trial = error < 0;
+    return error < 0 ? error : 0;
+}
+
+uint32_t thimble_running_half(const thimble_server *server) {
+    /* Without CONFIRM it is the other one that counts. */
+    return (uint32_t)thimble_store_find(server->setup->flash).half ^ server->is_on_trial;
 }

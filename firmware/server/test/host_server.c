@@ -5,10 +5,14 @@
  *
  * A command is a letter, a u32 and that many bytes: 'b' bytes from the line; 'e' erase the page at the offset (u32);
  * 'p' offset (u32) and data to program; 'f' number of bytes (u32) after which programming fails; 'n' count of bad
- * frames; 's' content to send as a frame; 'd' bytes to cut into frames of the largest payload, apart from the server.
+ * frames; 's' content to send as a frame; 'd' bytes to cut into frames of the largest payload, apart from the server;
+ * 'c' operations of flash (u32: pages erased, units programmed) before the power fails within the next one, and a seed
+ * (u32) for what that one leaves; 'o' count of operations since then; 'r' power on again; 'k' a key is provisioned.
  * A result is a u32 and that many bytes: what was sent; one u32, the code of erase and program or the count; or for
- * each piece of 'd' its enum thimble_piece (u8), a u32 and that many bytes of content without CRC-32. */
+ * each piece of 'd' its enum thimble_piece (u8), a u32 and that many bytes of content without CRC-32. With a key, the
+ * number 2^32 - 1, a SHA-256 and a signature may come before a result: the caller answers one byte, 1 if they fit. */
 #include <fcntl.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +28,9 @@ static uint8_t *sent;
 static uint32_t sent_bytes, sent_room;
 static uint32_t bytes_until_failure = UINT32_MAX;
 static thimble_flash emulated; /* `flash` below fails on demand, then asks this one */
+static uint32_t operations, operations_until_cut = UINT32_MAX, cut_seed;
+static int is_off;
+static jmp_buf power_cut;
 static struct timespec started;
 
 static void die(const char *what) {
@@ -77,8 +84,41 @@ static void set_trigger(void *context, int on) {
     *is_on = on;
 }
 
+static int trigger_is_on;
+static thimble_board board = {
+    "host", send_byte, start_stopwatch, nanoseconds, uptime_ms, set_trigger, NULL, 0, &trigger_is_on,
+};
+
+static uint32_t random_bits(void) {
+    cut_seed ^= cut_seed << 13;
+    cut_seed ^= cut_seed >> 17;
+    return cut_seed ^= cut_seed << 5;
+}
+
+/* Counts an operation. In the one in which the power fails, each byte becomes what it was, what it was to be, or has some
+ * of the bits changed that were to change: `becomes` says what a byte was to be. Erasing and programming go through here
+ * alike. Does not return then. */
+static void count_operation(uint32_t offset, const uint8_t *becomes, uint32_t length) {
+    if (operations++ != operations_until_cut) {
+        return;
+    }
+    uint8_t *bytes = (uint8_t *)emulated.bytes + offset;
+    uint32_t kind = random_bits() % 4, done = random_bits() % (length + 1);
+    for (uint32_t i = 0; i < length; i++) {
+        uint8_t to = becomes ? becomes[i] : 0xFF;
+        uint8_t changed = kind == 0   ? 0
+                          : kind == 1 ? 0xFF
+                          : kind == 2 ? (uint8_t)(i < done ? 0xFF : 0)
+                                      : (uint8_t)random_bits();
+        bytes[i] = (uint8_t)((bytes[i] & ~changed) | (to & changed));
+    }
+    is_off = 1;
+    longjmp(power_cut, 1);
+}
+
 static int32_t erase(void *context, uint32_t offset) {
     (void)context;
+    count_operation(offset, NULL, emulated.page_bytes);
     return emulated.erase(emulated.context, offset);
 }
 
@@ -88,11 +128,26 @@ static int32_t program(void *context, uint32_t offset, const uint8_t *data, uint
         return THIMBLE_ERROR_WRITE_FAILED;
     }
     bytes_until_failure -= bytes_until_failure == UINT32_MAX ? 0 : length;
-    int32_t error = emulated.program(emulated.context, offset, data, length);
+    int32_t error = 0;
+    for (uint32_t at = 0; at < length && error == 0; at += emulated.unit_bytes) {
+        count_operation(offset + at, data + at, emulated.unit_bytes);
+        error = emulated.program(emulated.context, offset + at, data + at, emulated.unit_bytes);
+    }
     if (error < 0) {
         die("the server broke a rule of flash");
     }
     return error;
+}
+
+static int32_t ask_for_verification(void *context, const uint8_t *sha256, const uint8_t *signature) {
+    (void)context;
+    uint8_t head[4];
+    thimble_write_u32(head, UINT32_MAX);
+    fwrite(head, 1, sizeof head, stdout);
+    fwrite(sha256, 1, THIMBLE_SHA256_BYTES, stdout);
+    fwrite(signature, 1, THIMBLE_SIGNATURE_BYTES, stdout);
+    fflush(stdout);
+    return getchar() == 1;
 }
 
 static void answer(const void *bytes, uint32_t length) {
@@ -132,6 +187,24 @@ static void cut_into_frames(const uint8_t *data, uint32_t length) {
     free(reader.content);
 }
 
+static void receive(thimble_server *server, const uint8_t *data, uint32_t length) {
+    if (!is_off && setjmp(power_cut) == 0) {
+        for (uint32_t i = 0; i < length; i++) {
+            thimble_server_receive(server, data[i]);
+        }
+    }
+    answer(sent ? sent : data, sent_bytes);
+}
+
+static void power_on(thimble_server *server) {
+    const thimble_server_setup *setup = server->setup;
+    *(int *)setup->board->context = 0; /* the trigger */
+    operations_until_cut = UINT32_MAX;
+    is_off = 0;
+    memset(setup->memory, 0xA5, setup->memory_bytes);
+    thimble_server_start(server, setup);
+}
+
 static void obey(thimble_server *server, int command, const uint8_t *data, uint32_t length) {
     sent_bytes = 0;
     if (command == 's') {
@@ -141,16 +214,26 @@ static void obey(thimble_server *server, int command, const uint8_t *data, uint3
         cut_into_frames(data, length);
         answer(sent ? sent : data, sent_bytes);
     } else if (command == 'b') {
-        for (uint32_t i = 0; i < length; i++) {
-            thimble_server_receive(server, data[i]);
-        }
-        answer(sent ? sent : data, sent_bytes);
+        receive(server, data, length);
     } else if (command == 'n') {
         answer_u32(server->bad_frames);
+    } else if (command == 'o') {
+        answer_u32(operations);
+    } else if (command == 'r') {
+        power_on(server);
+        answer_u32(0);
+    } else if (command == 'k') {
+        board.verify_signature = ask_for_verification;
+        answer_u32(0);
     } else if (length < 4) {
         die("a command is too short");
     } else if (command == 'f') {
         bytes_until_failure = thimble_read_u32(data);
+        answer_u32(0);
+    } else if (command == 'c' && length == 8) {
+        operations = 0;
+        operations_until_cut = thimble_read_u32(data);
+        cut_seed = thimble_read_u32(data + 4);
         answer_u32(0);
     } else if (command == 'e') {
         answer_u32((uint32_t)emulated.erase(emulated.context, thimble_read_u32(data)));
@@ -175,8 +258,6 @@ int main(int argc, char **argv) {
     thimble_flash flash = emulated;
     flash.erase = erase;
     flash.program = program;
-    int trigger_is_on = 0;
-    thimble_board board = {"host", send_byte, start_stopwatch, nanoseconds, uptime_ms, set_trigger, 0, &trigger_is_on};
     size_t buffer_bytes = THIMBLE_SERVER_BUFFER_BYTES(numbers[3]);
     thimble_server_setup setup = {
         &board, &flash, &thimble_registry_all, exactly(numbers[4]), numbers[4], exactly(buffer_bytes),
