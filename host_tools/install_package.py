@@ -28,7 +28,7 @@ ARCHITECTURES = (
     "xtensawin", "rv32imc", "rv64imc",
 )  # fmt: skip
 MAIN = "main.py"
-SERVE = "from thimble.server import serve\n\nserve()\n"
+SERVE = "from thimble.slots import serve\n\nserve()\n"
 
 Progress = Callable[[int, int], None]
 
