@@ -7,7 +7,10 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+
+from model_packager.errors import PackError
 
 # A process takes a second to start. Networks whose files are smaller are encoded in less.
 LEAST_SOURCE_BYTES = 4 << 20
@@ -23,10 +26,19 @@ def usable_cores() -> int:
 @contextmanager
 def encoding_pool(source_bytes: int, jobs: int | None) -> Iterator[Executor | None]:
     """`jobs` processes, by default one for each core, that end with the block; None for small sources and for
-    one job. They are started afresh, since a copy of a process with threads may hang."""
+    one job. They are started afresh, since a copy of a process with threads may hang.
+
+    Raises:
+        PackError: a process was ended, as systems do that have no more memory.
+    """
     count = usable_cores() if jobs is None else jobs
     if count == 1 or source_bytes < LEAST_SOURCE_BYTES:
         yield None
         return
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as executor:
-        yield executor
+    try:
+        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as executor:
+            yield executor
+    except BrokenProcessPool as error:
+        raise PackError(
+            "a process that encoded tensors has ended, perhaps for want of memory; fewer --jobs need less"
+        ) from error

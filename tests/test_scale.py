@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from model_packager.encoders import Encoding, decode, encode, entry_scan
 from model_packager.encoders.entry_scan import PrefixTable, scan_entries
 from model_packager.encoders.relative_index import find_entries, insert_fillers
 from model_packager.encoders.stream import GAP_BITS_TRIED, Matrix, _gap_bits_worth_trying, _plan
-from model_packager.errors import FormatError
+from model_packager.errors import FormatError, PackError
 from model_packager.format_table import Coder, Layout, ValueMap
 from model_packager.model import Model
 from model_packager.pack import pack
@@ -138,6 +139,15 @@ def test_cli_pack_encodes_in_processes_and_writes_the_same_file(
     assert files[0] == files[1] == files[2]
     assert cli.main([*command, str(tmp_path / "none.thimble"), "--jobs", "0"]) != 0
     assert "--jobs is 0" in capsys.readouterr().err
+
+
+def test_encoding_pool_that_loses_a_process_says_so() -> None:
+    with (
+        pytest.raises(PackError, match="a process that encoded tensors has ended"),
+        encoding_pool.encoding_pool(encoding_pool.LEAST_SOURCE_BYTES, 2) as executor,
+    ):
+        assert executor is not None
+        executor.submit(os._exit, 1).result()
 
 
 def test_pack_reports_progress_up_to_all_weights() -> None:
