@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from host_tools import cli
 from host_tools.boards import FIELDS, all_boards, board_names, load_board, read_board
+from host_tools.commands.boards import _table
 from host_tools.exit_codes import ExitCode
 from host_tools.serve import HEAP_BYTES, QEMU_TARGET, TARGETS
 from host_tools.shipped import boards_folder
+from host_tools.tables import print_fitting
 from model_packager.errors import UsageError
 from tests import tflite_models
 from tests.conftest import REPOSITORY
@@ -144,6 +148,14 @@ def test_boards_lists_every_board_in_100_columns(capsys: pytest.CaptureFixture[s
     assert code == 0
     assert {line.split()[0] for line in out.splitlines()[3:]} == ASKED_FOR
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_boards_in_a_narrow_terminal_leaves_out_the_microcontroller() -> None:
+    console = Console(width=80, file=io.StringIO())
+    print_fitting(console, lambda narrow: _table(all_boards(), narrow))
+    shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, shown)) <= 80 and "RP2040" not in "".join(shown)
+    assert len(shown) >= len(ASKED_FOR)
 
 
 def test_boards_of_one_board_shows_facts_and_sources(capsys: pytest.CaptureFixture[str]) -> None:

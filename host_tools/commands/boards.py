@@ -53,10 +53,10 @@ def size_text(size_bytes: int | None) -> str:
 def _table(boards: list[Board], narrow: bool) -> Table:
     from host_tools.tables import make_table
 
-    columns = ("board", "mcu", "core")
+    columns = ("board", "core") if narrow else ("board", "mcu", "core")
     numbers = ("MHz", "RAM", "flash", "largest model")
     sides = [(name, "left") for name in columns] + [(name, "right") for name in numbers]
-    table = make_table("Boards", narrow, *sides)
+    table = make_table("Boards", False, *sides)
     for board in boards:
         mcu = board.mcu
         clock = f"{mcu.clock_hz / 1e6:.0f}" if mcu.clock_hz else ""
@@ -64,7 +64,8 @@ def _table(boards: list[Board], narrow: bool) -> Table:
         largest = next(iter(board.model.places().items()), None)
         room = f"{size_text(largest[1])}, {largest[0].replace('_', ' ')}" if largest else ""
         sizes = (size_text(mcu.ram_bytes), size_text(mcu.flash_bytes), room)
-        table.add_row(board.name, mcu.part or "this machine", core, clock, *sizes)
+        part = () if narrow else (mcu.part or "this machine",)
+        table.add_row(board.name, *part, core, clock, *sizes)
     return table
 
 
