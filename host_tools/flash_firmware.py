@@ -13,7 +13,7 @@ import shutil
 import string
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,10 @@ from host_tools.boards import Board
 from host_tools.firmware_image import cached_image
 from model_packager.errors import DeviceError, NoDeviceError, UsageError
 
+Progress = Callable[[int, int], None]
+
 UF2_INFO = "INFO_UF2.TXT"
+COPY_BYTES = 65536
 DOWNLOADS = "https://micropython.org/download"
 # How the tools are installed that are no command of their own package's name.
 HINTS = {
@@ -46,17 +49,15 @@ class Copy:
         """As a shell says it."""
         return shlex.join(["cp", str(self.image), f"{self.drive}/"])
 
-    def do(self) -> None:
+    def do(self, progress: Progress = lambda done, whole: None) -> None:
         """Copy, and wait until it is on the drive; the board restarts by itself then."""
-        target = self.drive / self.image.name
-        shutil.copyfile(self.image, target)
-        # The board may take its drive away as soon as the last block has come.
-        if target.exists():
-            descriptor = os.open(target, os.O_RDWR)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        whole = self.image.stat().st_size
+        with self.image.open("rb") as source, (self.drive / self.image.name).open("wb") as target:
+            while block := source.read(COPY_BYTES):
+                target.write(block)
+                target.flush()
+                os.fsync(target.fileno())
+                progress(target.tell(), whole)
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Command:
         """As a shell says it."""
         return shlex.join(self.words)
 
-    def do(self) -> None:
-        """Run it; what it prints goes to stderr.
+    def do(self, progress: Progress = lambda done, whole: None) -> None:
+        """Run it, which shows a progress of its own; what it prints goes to stderr.
 
         Raises:
             UsageError: it is not installed.

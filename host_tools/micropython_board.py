@@ -37,6 +37,7 @@ class MicroPythonBoard:
         except ImportError:
             raise UsageError(MISSING) from None
         self._port = port
+        self._is_asking = True  # its raw prompt
         self._errors: tuple[type[Exception], ...] = (TransportError, OSError)
         try:
             self._transport: Any = SerialTransport(port, baudrate=baud, timeout=READ_TIMEOUT_S)
@@ -56,14 +57,16 @@ class MicroPythonBoard:
 
     def close(self) -> None:
         """Leave MicroPython at the prompt that people use, and close the port."""
-        with contextlib.suppress(*self._errors):  # it may be gone
-            self._transport.exit_raw_repl()
+        if self._is_asking:
+            with contextlib.suppress(*self._errors):  # it may be gone
+                self._transport.exit_raw_repl()
         self._transport.close()
 
     def restart(self) -> None:
         """A soft reset: MicroPython starts anew and runs main.py. Nothing can be asked afterwards."""
         self._do(self._transport.exit_raw_repl)
         self._do(lambda: self._transport.serial.write(b"\x04"))
+        self._is_asking = False
 
     def evaluate(self, expression: str, statements: str = "") -> Any:
         """The value of a Python expression of literals, after some statements."""

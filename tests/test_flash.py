@@ -219,6 +219,27 @@ def test_install_does_not_replace_a_main_program_of_the_users(
         assert evaluated(port, "6 * 7") == b"42"
 
 
+def test_install_that_is_interrupted_leaves_whole_files_and_the_prompt(
+    micropython: Path, board_folder: Path
+) -> None:
+    files = build("x64")
+
+    def interrupt(done: int, whole: int) -> None:
+        if done > whole // 2:
+            raise KeyboardInterrupt
+
+    with micropython_prompt(micropython, board_folder) as port:
+        with MicroPythonBoard(port) as board, pytest.raises(KeyboardInterrupt):
+            install(board, progress=interrupt)
+        assert evaluated(port, "6 * 7") == b"42"
+        for path in (board_folder / "lib" / "thimble").glob("*.mpy"):
+            assert path.read_bytes() == files[f"thimble/{path.name}"]
+        with MicroPythonBoard(port) as board:
+            done = install(board)
+        assert [Path(path).suffix for path in done.removed] == [".new"]
+    assert len(list((board_folder / "lib" / "thimble").iterdir())) == len(files)
+
+
 def test_install_where_there_is_no_room_leaves_what_was_there(
     micropython: Path, board_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from host_tools.boards import Board
     from host_tools.install_package import Installation
 
+RESTART_WAIT_S = 10.0
 HELP = "flash a board's firmware, or install the MicroPython package on it"
 
 
@@ -108,12 +109,14 @@ def _flash(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from host_tools.flash_firmware import plan
+    from host_tools.progress import progress_bar
 
     board = _board(arguments)
     image = Path(arguments.image) if arguments.image else None
     step = plan(board, image, arguments.port, Path(arguments.drive) if arguments.drive else None)
     if not arguments.dry_run:
-        step.do()
+        with progress_bar("flash") as progress:
+            step.do(progress)
     if arguments.json:
         print(json.dumps({"board": board.name, "command": step.text(), "done": not arguments.dry_run}))
     elif arguments.dry_run:
@@ -153,16 +156,31 @@ def _install(arguments: argparse.Namespace) -> int:
 
     port = arguments.port or only_serial_port()
     features = _features(arguments)
+    serves = arguments.serve and not arguments.dry_run
     with MicroPythonBoard(port) as board, progress_bar("install") as progress:
         done = install(board, features, arguments.force, progress, arguments.dry_run)
-        serves = arguments.serve and (arguments.dry_run or install_main(board, arguments.force) or True)
-        if serves and not arguments.dry_run:
+        if serves:
+            install_main(board, arguments.force)
             board.restart()
+    if serves:
+        _check_that_it_serves(port)
     if arguments.json:
-        print(json.dumps(_figures(done, bool(serves))))
+        print(json.dumps(_figures(done, serves)))
     else:
-        _print(done, arguments.dry_run, bool(serves))
+        _print(done, arguments.dry_run, serves)
     return 0
+
+
+def _check_that_it_serves(port: str) -> None:
+    import time
+
+    from host_tools.identify import State, identify
+    from model_packager.errors import VerificationError
+
+    deadline = time.monotonic() + RESTART_WAIT_S
+    while identify(port).state is not State.SERVER:
+        if time.monotonic() > deadline:
+            raise VerificationError("the package is there, but the board does not serve after its reset")
 
 
 def _figures(done: Installation, serves: bool) -> dict[str, object]:
@@ -185,5 +203,5 @@ def _print(done: Installation, is_plan: bool, serves: bool) -> None:
         if paths:
             print(f"  {verb} {', '.join(paths)}")
     print(f"  {done.sent_bytes:,} bytes{' to send' if is_plan else ' sent, read back and right'}")
-    if serves and not is_plan:
+    if serves:
         print("  it serves now: thimble deploy")
