@@ -191,7 +191,7 @@ def cached_image(board: Board, toolchain_name: str | None = None) -> Path:
 class Image:
     """An ELF file's sections and symbols: 32 bits, little-endian (System V ABI, chapters 4 and 5).
 
-    `sections`: name to (address, bytes); `symbols`: name to value.
+    `sections`: name to (address, bytes); `symbols`: name to value; `symbol_sizes`: name to bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -205,11 +205,13 @@ class Image:
 
         self.sections = {text(names_index, header[0]): (header[3], header[5]) for header in headers}
         self.symbols: dict[str, int] = {}
+        self.symbol_sizes: dict[str, int] = {}
         for header in headers:
             if header[1] == 2:  # SHT_SYMTAB; its link names the strings
                 for at in range(header[4], header[4] + header[5], header[9]):
-                    name, value = struct.unpack_from("<II", data, at)
+                    name, value, size = struct.unpack_from("<III", data, at)
                     self.symbols[text(header[6], name)] = value
+                    self.symbol_sizes[text(header[6], name)] = size
 
     def size(self, *names: str) -> int:
         """Bytes of the named sections together."""

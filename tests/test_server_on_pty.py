@@ -6,11 +6,16 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
-from collections.abc import Iterator
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -211,6 +216,36 @@ def test_server_and_codec_compiled_for_cortex_m0_are_small(
 # ----------------------------------------------------------------------------------------------- commands
 
 
+@contextmanager
+def slow_line(port: str, bytes_per_second: int) -> Iterator[tuple[str, Callable[[], int]]]:
+    """A pty that is joined to `port`, to it no faster than that: its name, and the bytes so far."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    device = os.open(port, os.O_RDWR | os.O_NOCTTY)
+    carried, ended = [0], threading.Event()
+
+    def carry() -> None:
+        while not ended.is_set():
+            readable, _, _ = select.select([master, device], [], [], 0.05)
+            if device in readable:
+                os.write(master, os.read(device, 4096))
+            if master in readable:
+                data = os.read(master, 256)
+                os.write(device, data)
+                carried[0] += len(data)
+                time.sleep(len(data) / bytes_per_second)
+
+    thread = threading.Thread(target=carry)
+    thread.start()
+    try:
+        yield os.ttyname(slave), lambda: carried[0]
+    finally:
+        ended.set()
+        thread.join()
+        for descriptor in (master, slave, device):
+            os.close(descriptor)
+
+
 def thimble(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "host_tools.cli", *map(str, arguments)]
     return subprocess.run(
@@ -290,6 +325,55 @@ def test_deploy_command_refusals_have_their_exit_codes(
         done = thimble("deploy", path, "--port", server.port)
         assert done.returncode == expected
         assert len(done.stderr.splitlines()) == 1 and cases[name][1].name.lower() in done.stderr
+
+
+def test_deploy_command_interrupted_leaves_the_old_model_and_the_terminal_as_it_was(
+    tmp_path: Path, other_model: bytes, micropython: Path
+) -> None:
+    """Ctrl-C from a terminal, on a line that is slow enough to be interrupted in the middle."""
+    file = packed_model(units=400)
+    path = tmp_path / "large.thimble"
+    path.write_bytes(file)
+    with serve.start("micropython", max_payload=256) as server:
+        with server.connect() as client:
+            client.deploy(other_model)
+        with slow_line(server.port, 8_000) as (port, carried):
+            terminal, stderr = os.openpty()
+            before = termios.tcgetattr(terminal)
+            command = [sys.executable, "-m", "host_tools.cli", "deploy", str(path), "--port", port]
+            heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+            environment = {**os.environ, "TERM": "xterm"}
+            process = subprocess.Popen(
+                command,
+                stdin=stderr,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=environment,
+                preexec_fn=heard,
+            )
+            while carried() < 0.8 * len(file):
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=30)
+            os.set_blocking(terminal, False)
+            shown = ""
+            with suppress(BlockingIOError):
+                while True:
+                    shown += os.read(terminal, 1 << 16).decode("utf-8", "replace")
+            assert (process.returncode, output) == (ExitCode.INTERRUPTED, b"")
+            assert shown.rstrip().endswith("thimble: interrupted")
+            # The progress bar hides the cursor while it is there.
+            assert shown.count("\x1b[?25h") == shown.count("\x1b[?25l") > 0
+            assert termios.tcgetattr(terminal) == before
+            os.close(terminal)
+            os.close(stderr)
+        with server.connect() as client:
+            assert client.hello.model_state == ModelState.READY
+            assert runs_exactly(client, other_model)
+            assert 0 < client.begin(file) < len(file)  # what has arrived need not be sent again
+            client.deploy(file)
+            assert runs_exactly(client, file)
 
 
 def test_serve_command_prints_its_port_and_ends_on_interrupt(

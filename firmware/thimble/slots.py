@@ -185,8 +185,9 @@ class SlotServer(server.Server):
 
     def _begin(self, file_bytes, sha256, flags, header):
         self._claim = (sha256, bytes(header[_HEADER_BYTES:]))
-        if self._key and len(header) == _HEADER_BYTES + _SIGNATURE_BYTES:
-            header = header[:_HEADER_BYTES]
+        if self._key and len(header) >= _HEADER_BYTES and header[_HEADER_FLAGS_OFFSET] & _HEADER_FLAG_SIGNED:
+            is_whole = len(header) == _HEADER_BYTES + _SIGNATURE_BYTES
+            header = header[:_HEADER_BYTES] if is_whole else b""
         self._flags = flags
         return server.Server._begin(self, file_bytes, sha256, flags, header)
 

@@ -61,6 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="processes that encode the tensors of a large network (default: one for each core)",
     )
+    parser.add_argument(
+        "--sign", metavar="KEY.pem", help="sign the file with this Ed25519 key (extra `sign`)"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -71,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     from host_tools.encoding_pool import encoding_pool
     from host_tools.fit import check_fit
     from host_tools.progress import progress_bar
+    from host_tools.signing import load_signer
     from model_packager.errors import UsageError
     from model_packager.pack import pack
     from model_packager.recipe import load_recipe
@@ -84,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     board = load_board(arguments.board) if arguments.board else None
     calibration = load_arrays(arguments.calibration) if arguments.calibration else None
     recipe = load_recipe(arguments.recipe) if arguments.recipe else None
+    signer = load_signer(arguments.sign) if arguments.sign else None
     if arguments.model_version is not None and arguments.model_id is None:
         raise UsageError("--model-version needs --model-id: devices compare versions of one id only")
     output = Path(arguments.output) if arguments.output else Path(arguments.source).with_suffix(".thimble")
@@ -97,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.objective,
             calibration,
             recipe,
+            signer,
             model_id=arguments.model_id,
             model_version=arguments.model_version,
             executor=executor,
