@@ -13,7 +13,7 @@ import pytest
 from examples.architectures.build import samples
 from examples.architectures.networks import BLOCKS
 from host_tools import cli, encoding_pool
-from model_packager.encoders import Encoding, decode, encode, entry_scan
+from model_packager.encoders import Encoding, decode, dense, encode, entry_scan
 from model_packager.encoders.entry_scan import PrefixTable, scan_entries
 from model_packager.encoders.relative_index import find_entries, insert_fillers
 from model_packager.encoders.stream import GAP_BITS_TRIED, Matrix, _gap_bits_worth_trying, _plan
@@ -69,6 +69,24 @@ def test_scan_entries_of_a_code_without_symbol_is_none() -> None:
     gaps = PrefixTable(1, np.array([0, -1]), np.full(2, 1))
     values = PrefixTable(2, np.arange(4), np.full(4, 2))
     assert scan_entries(bytes([0b001]), 1, gaps, values) is None
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_decode_of_fixed_values_at_once_gives_the_weights_and_the_same_errors(
+    bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense, "CHUNK_VALUES", 64)
+    low, high = -(1 << (bits - 1)), 1 << (bits - 1)
+    values = np.random.default_rng(bits).integers(low, high, (9, 37)).astype(np.int8)
+    values[0, :2] = low, high - 1
+    stream = encode(values, Encoding(Layout.DENSE, Coder.FIXED, ValueMap.IDENTITY))
+    np.testing.assert_array_equal(decode(stream), values)
+    for payload, error in ((stream.payload[:-1], "ends in the middle"), (stream.payload + b"\0", "are left")):
+        with pytest.raises(FormatError, match=error):
+            decode(type(stream)(stream.descriptor, payload))
+    if values.size * bits % 8:
+        with pytest.raises(FormatError, match="padding after the last weight"):
+            decode(type(stream)(stream.descriptor, stream.payload[:-1] + bytes([stream.payload[-1] | 0x80])))
 
 
 def test_decode_of_a_cut_stream_still_names_the_error() -> None:

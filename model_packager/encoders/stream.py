@@ -17,7 +17,7 @@ from model_packager.encoders.bit_planes import decode_bit_planes, encode_binary,
 from model_packager.encoders.bit_stream import BitReader, BitWriter, IntArray
 from model_packager.encoders.bitmap import bitmap_records, decode_bitmap
 from model_packager.encoders.class_coder import ClassCoder, ClassReader, gap_class
-from model_packager.encoders.dense import decode_dense
+from model_packager.encoders.dense import decode_dense, decode_fixed_dense
 from model_packager.encoders.descriptor import (
     Encoding,
     Stream,
@@ -305,8 +305,11 @@ def decode(stream: Stream) -> npt.NDArray[np.int8]:
         weights = decode_bit_planes(payload, table, descriptor)
     else:
         table = read_table(descriptor, payload)
-        reader = _open_reader(descriptor, payload[len(table.entries) :])
-        weights = LAYOUT_DECODERS[descriptor.layout](reader, table, descriptor)
+        data = payload[len(table.entries) :]
+        if descriptor.layout is Layout.DENSE and descriptor.coder is Coder.FIXED:
+            weights = decode_fixed_dense(data, table, descriptor)
+        else:
+            weights = LAYOUT_DECODERS[descriptor.layout](_open_reader(descriptor, data), table, descriptor)
     return weights.reshape(descriptor.rows, descriptor.cols)
 
 
