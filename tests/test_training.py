@@ -283,6 +283,22 @@ def test_thimble_train_writes_a_file_that_runs(network, tmp_path, capsys) -> Non
     assert f"{output.stat().st_size:,} bytes" in printed and "of 200" in printed
     assert "the same class for 100.00 %" in printed
     first = output.read_bytes()
+    # A teacher whose input has another shape is given the same numbers.
+    flat = nn.Sequential(nn.Linear(64, 4))
+    torch.onnx.export(
+        flat, (torch.zeros(1, 64),), str(tmp_path / "flat.onnx"), opset_version=17, dynamo=False
+    )
+    taught = "training: {epochs: 3, batch_size: 50, distillation: {teacher: flat.onnx}}"
+    other = tmp_path / "taught.yaml"
+    other.write_text(recipe.read_text().replace("training: {epochs: 3, batch_size: 50}", taught))
+    assert main(["train", str(other), "-o", str(tmp_path / "taught.thimble"), "--threads", "1"]) == 0
+    assert (tmp_path / "taught.thimble").read_bytes() != first
+    torch.onnx.export(
+        nn.Linear(9, 4), (torch.zeros(1, 9),), str(tmp_path / "flat.onnx"), opset_version=17, dynamo=False
+    )
+    capsys.readouterr()
+    assert main(["train", str(other), "-o", str(tmp_path / "no.thimble"), "--threads", "1"]) == 2
+    assert "flat.onnx: the teacher takes 9 numbers, the network 64" in capsys.readouterr().err
     assert main(arguments) == 0  # from the checkpoint: no epoch is left
     assert output.read_bytes() == first
     (tmp_path / "task.py").write_text("x = 1")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from model_packager import container, reference
 from model_packager.errors import UsageError
@@ -85,7 +85,7 @@ def run_recipe(
     task = load_task(path.parent / recipe.task)
     train, valid = _batches(task, "train", recipe, example), _batches(task, "valid", recipe, example)
     soft = recipe.training.distillation
-    teacher = load_network(path.parent / soft.teacher)[0] if soft is not None and soft.teacher else dense
+    teacher = _load_teacher(path.parent / soft.teacher, example) if soft and soft.teacher else dense
     module = dense
     if recipe.start is not None:
         samples = train.inputs[: recipe.start.samples].reshape(-1, *example.shape[1:])
@@ -108,6 +108,16 @@ def run_recipe(
         len(labels),
         time.monotonic() - started,
     )
+
+
+def _load_teacher(path: Path, example: Tensor) -> nn.Module:
+    """A network that is given the same numbers as the one that learns, in the shape that it takes."""
+    teacher, own = load_network(path)
+    if own.numel() != example.numel():
+        raise UsageError(f"{path}: the teacher takes {own.numel()} numbers, the network {example.numel()}")
+    if own.shape == example.shape:
+        return teacher
+    return nn.Sequential(nn.Flatten(), nn.Unflatten(1, tuple(own.shape[1:])), teacher)
 
 
 def packed_classes(model: Model, inputs: Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
