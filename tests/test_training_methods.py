@@ -24,7 +24,11 @@ from model_packager.training.methods.load_balanced import LoadBalanced  # noqa: 
 from model_packager.training.methods.log_domain import LogDomain  # noqa: E402
 from model_packager.training.methods.magnitude import Magnitude  # noqa: E402
 from model_packager.training.methods.optimal_brain_damage import OptimalBrainDamage  # noqa: E402
-from model_packager.training.methods.rate_aware import RateAware, bits_saved  # noqa: E402
+from model_packager.training.methods.rate_aware import (  # noqa: E402
+    RateAware,
+    bits_saved,
+    bits_saved_if_geometric,
+)
 from model_packager.training.methods.structured import Structured  # noqa: E402
 from model_packager.training.methods.ternary_connect import TernaryConnect  # noqa: E402
 from model_packager.training.methods.ttq import TrainedTernary  # noqa: E402
@@ -181,6 +185,22 @@ def test_bits_saved_sum_to_the_difference_of_prices() -> None:
     saved = bits_saved(sizes, 3)
     assert float(saved[1:].sum()) == pytest.approx(math.log2(80 / 3) + 1)
     assert (bits_saved(torch.tensor([2, 2, 2, 1]), 2) >= 0).all()  # never a pull upwards
+
+
+def test_bits_saved_if_geometric_leaves_no_level_without_a_pull() -> None:
+    """Each level costs a bit or so more than the one below, however many weights are there."""
+    sizes = torch.tensor([0] * 84 + [1] * 8 + [2] * 4 + [3] * 4)
+    saved = bits_saved_if_geometric(sizes, 3)
+    share = 1 - 16 / 28
+    first = math.log2(84 / 16) + 1 - math.log2(1 - share)
+    assert saved.tolist() == pytest.approx([first, first, -math.log2(share), -math.log2(share)])
+    rare_ones = bits_saved_if_geometric(torch.tensor([0] * 90 + [1] + [3] * 9), 3)
+    assert (rare_ones > 0).all() and (bits_saved(torch.tensor([0] * 90 + [1] + [3] * 9), 3)[2:] == 0).any()
+
+
+def test_rate_aware_unknown_prices_are_refused() -> None:
+    with pytest.raises(UsageError, match="prices is one of counted, geometric, not 'fixed'"):
+        RateAware(normal(3, 50), prices="fixed")
 
 
 def test_rate_aware_zeros_stay_zero_after_the_freeze() -> None:

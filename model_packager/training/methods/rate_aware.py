@@ -14,6 +14,8 @@ Sources: Oktay et al. 2020, "Scalable model compression by entropy penalized rep
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -29,9 +31,10 @@ class RateAware(Method):
     """Levels -L..L times a learned step for the layer, pruned by what they cost in the file.
 
     levels: L. rate: loss (nats for a sample) that a bit of the file is worth; between 5e-7 and 1e-5 for
-    classifiers. ramp_end: share of training at which it has its full strength. freeze: share from which the
-    zeros stay zero and nothing is pulled any more. initial_step: in standard deviations of the weights; 0
-    takes the grid that they lie on.
+    classifiers. prices: "counted", each level's from its share, or "geometric", as if sizes were so spread:
+    no level gets dear by getting rare then, and none is without a pull. ramp_end: share of training at which
+    the rate has its full strength. freeze: share from which the zeros stay zero and nothing is pulled.
+    initial_step: in standard deviations of the weights; 0 takes the grid that they lie on.
     """
 
     name = "rate_aware"
@@ -41,14 +44,18 @@ class RateAware(Method):
         weight: Tensor,
         levels: int = 3,
         rate: float = 2e-6,
+        prices: str = "counted",
         ramp_end: float = 0.65,
         freeze: float = 0.8,
         initial_step: float = 2.0,
         start: float = 0.0,
     ) -> None:
         super().__init__(weight, start)
+        if prices not in PRICES:
+            raise UsageError(f"rate_aware: prices is one of {', '.join(PRICES)}, not {prices!r}")
         self.levels = levels
         self.rate = rate
+        self.prices = prices
         self.ramp_end = ramp_end
         self.freeze = freeze
         self.step = nn.Parameter(initial_step * weight.detach().std() if initial_step else _grid_step(weight))
@@ -64,7 +71,7 @@ class RateAware(Method):
         if not self.rate or moment.progress >= self.freeze:
             return
         if self.counted_ago % _STEPS_BETWEEN_COUNTS == 0:
-            self.savings.copy_(bits_saved(self._levels_of(weight).abs().long(), self.levels))
+            self.savings.copy_(PRICES[self.prices](self._levels_of(weight).abs().long(), self.levels))
         self.counted_ago += 1
         strength = self.rate * ramp(moment.progress, self.start, self.ramp_end, 1.5) / self.step
         above = (weight.abs() / self.step + 0.5).floor_().clamp_(0, self.levels).long()
@@ -96,6 +103,19 @@ def bits_saved(sizes: Tensor, levels: int) -> Tensor:
     price[1:] += 1  # the sign
     savings = price.diff().clamp(min=0)
     return torch.cat([savings[:1], savings])
+
+
+def bits_saved_if_geometric(sizes: Tensor, levels: int) -> Tensor:
+    """As `bits_saved`, with the sizes of non-zero weights taken as geometric of the mean that they have."""
+    nonzero = float((sizes > 0).sum().clamp(min=1))
+    zero = max(sizes.numel() - nonzero, 1.0)
+    share = min(0.9, max(0.1, 1 - nonzero / max(float(sizes.sum()), 1.0)))
+    savings = torch.full((levels + 1,), -math.log2(share))
+    savings[:2] = max(0.0, math.log2(zero / nonzero) + 1 - math.log2(1 - share))
+    return savings
+
+
+PRICES = {"counted": bits_saved, "geometric": bits_saved_if_geometric}
 
 
 def _grid_step(weight: Tensor) -> Tensor:
