@@ -8,6 +8,7 @@ left open. Callers are `thimble devices` and `thimble flash`.
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from host_tools.transports import SerialTransport, Transport
 from model_packager.errors import DeviceError, DeviceTimeout, NoDeviceError
 
 HELLO_WAIT_S = 1.5
-PROMPT_WAIT_S = 1.0
+PROMPT_WAIT_S = 5.0
 QUIET_S = 0.2
 # HELLO's message id is Ctrl-A, at which MicroPython's prompt changes into its raw form and says so.
 RAW_PROMPT = b"raw REPL"
@@ -123,8 +124,9 @@ def _machine_at_raw_prompt(listening: _Listening) -> str | None:
     listening.drain()
     listening.heard = b""
     listening.write(ASK_MACHINE + RUN)
-    while listening.heard.count(RUN) < 2 and listening.read(PROMPT_WAIT_S):
-        pass
+    deadline = time.monotonic() + PROMPT_WAIT_S
+    while listening.heard.count(RUN) < 2 and time.monotonic() < deadline:
+        listening.read(QUIET_S)
     listening.write(FRIENDLY_PROMPT)
     listening.drain()
     output, _, _ = listening.heard.partition(b"OK")[2].partition(RUN)

@@ -40,7 +40,11 @@ def alignment_gaps(vector: ValidVector) -> set[int]:
     return {place for end in ends for place in range(end, (end + 3) // 4 * 4)}
 
 
-@pytest.mark.parametrize("vector", valid_vectors(), ids=lambda vector: vector.name)
+@pytest.mark.parametrize(
+    "vector",
+    [vector for vector in valid_vectors() if "constant:FLOATS" not in vector.covers],  # refused by devices
+    ids=lambda vector: vector.name,
+)
 def test_run_uses_all_ram_that_the_file_asks_for(vector: ValidVector) -> None:
     left = untouched_bytes(vector) - alignment_gaps(vector)
     # A Huffman table has room for every symbol of its alphabet, also for those that have no code.
