@@ -105,7 +105,6 @@ RUNS = (
     Run("lenet300", "accurate", bars_of("lenet300_accurate")),
     Run("lenet300", "small", bars_of("lenet300_small")),
     Run("lenet5", "lecture", bars_of("lenet5_lecture")),
-    Run("lenet5", "accurate", bars_of("lenet5_accurate")),
     Run("lenet5", "small", bars_of("lenet5_small")),
     Run("fashion", "small"),
     Run("fashion", "xnor"),
