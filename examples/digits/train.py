@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from examples.digits.dataset import load_split
+from examples.float_network import accuracy, write_onnx
 
 SEED = 20261123
 EPOCHS = 60
@@ -56,25 +57,13 @@ def train() -> nn.Sequential:
             loss.backward()
             optimizer.step()
         schedule.step()
-    network.eval()
-    with torch.no_grad():
-        accuracy = (network(test_images).argmax(1) == test_labels).float().mean().item()
-    print(f"test accuracy {100 * accuracy:.2f} % of {len(test_labels)}")
+    print(f"test accuracy {accuracy(network, test_images, test_labels):.2f} % of {len(test_labels)}")
     return network
 
 
 def main() -> None:
     target = Path(__file__).with_name("digits.onnx")
-    torch.onnx.export(
-        train(),
-        (torch.zeros(1, 1, 8, 8),),
-        str(target),
-        input_names=["pixels"],
-        output_names=["logits"],
-        opset_version=17,
-        dynamo=False,
-    )
-    print(f"wrote {target.name}, {target.stat().st_size} bytes")
+    write_onnx(train(), (1, 1, 8, 8), target, "pixels")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from examples.fashion.task import augment, load_data
+from examples.float_network import accuracy, write_onnx
 
 SEED = 28
 EPOCHS = 14
@@ -31,14 +32,6 @@ def build_network() -> nn.Sequential:
         *(nn.Conv2d(64, 64, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU()),
         *(nn.Flatten(), nn.Linear(576, 10)),
     )
-
-
-def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of correct answers in per cent."""
-    network.eval()
-    with torch.no_grad():
-        answers = torch.cat([network(part).argmax(1) for part in images.split(1000)])
-    return 100 * (answers == labels).float().mean().item()
 
 
 def main() -> None:
@@ -63,16 +56,7 @@ def main() -> None:
         )
     print(f"test accuracy {accuracy(network, *load_data('test')):.2f} %")
     target = Path(__file__).with_name("fashion.onnx")
-    torch.onnx.export(
-        network.eval(),
-        (torch.zeros(1, 1, 28, 28),),
-        str(target),
-        input_names=["pixels"],
-        output_names=["logits"],
-        opset_version=17,
-        dynamo=False,
-    )
-    print(f"wrote {target.name}, {target.stat().st_size} bytes")
+    write_onnx(network, (1, 1, 28, 28), target, "pixels")
 
 
 if __name__ == "__main__":

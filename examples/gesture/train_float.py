@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from examples.float_network import accuracy, write_onnx
 from examples.gesture.task import augment, load_data
 
 SEED = 128
@@ -27,13 +28,6 @@ def build_network() -> nn.Sequential:
         *(nn.Conv2d(16, 24, (5, 1), stride=(2, 1), bias=False), nn.BatchNorm2d(24), nn.ReLU()),
         *(nn.AvgPool2d((12, 1)), nn.Flatten(), nn.Linear(24, 4)),
     )
-
-
-def accuracy(network: nn.Module, windows: Tensor, labels: Tensor) -> float:
-    """Share of correct answers in per cent."""
-    network.eval()
-    with torch.no_grad():
-        return 100 * (network(windows).argmax(1) == labels).float().mean().item()
 
 
 def main() -> None:
@@ -54,16 +48,7 @@ def main() -> None:
     print(f"validation accuracy {accuracy(network, *load_data('valid')):.2f} %")
     print(f"test accuracy {accuracy(network, *load_data('test')):.2f} %")
     target = Path(__file__).with_name("gesture.onnx")
-    torch.onnx.export(
-        network.eval(),
-        (torch.zeros(1, 3, 128, 1),),
-        str(target),
-        input_names=["acceleration"],
-        output_names=["logits"],
-        opset_version=17,
-        dynamo=False,
-    )
-    print(f"wrote {target.name}, {target.stat().st_size} bytes")
+    write_onnx(network, (1, 3, 128, 1), target, "acceleration")
 
 
 if __name__ == "__main__":

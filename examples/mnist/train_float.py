@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from examples.float_network import accuracy, write_onnx
 from examples.mnist.task import augment, load_data
 
 SEED = 300100
@@ -41,14 +42,6 @@ def build_network(name: str) -> nn.Sequential:
 def input_shape(name: str) -> tuple[int, ...]:
     """One sample, batch dimension included."""
     return (1, 784) if name == "lenet300" else (1, 1, 28, 28)
-
-
-def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of correct answers in per cent."""
-    network.eval()
-    with torch.no_grad():
-        answers = torch.cat([network(part).argmax(1) for part in images.split(1000)])
-    return 100 * (answers == labels).float().mean().item()
 
 
 def train(name: str) -> nn.Sequential:
@@ -81,16 +74,7 @@ def train(name: str) -> nn.Sequential:
 
 def main(name: str) -> None:
     target = EXAMPLES / name / f"{name}.onnx"
-    torch.onnx.export(
-        train(name),
-        (torch.zeros(input_shape(name)),),
-        str(target),
-        input_names=["pixels"],
-        output_names=["logits"],
-        opset_version=17,
-        dynamo=False,
-    )
-    print(f"wrote {target.name}, {target.stat().st_size} bytes")
+    write_onnx(train(name), input_shape(name), target, "pixels")
 
 
 if __name__ == "__main__":

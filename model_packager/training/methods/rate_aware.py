@@ -30,11 +30,12 @@ _STEPS_BETWEEN_COUNTS = 20
 class RateAware(Method):
     """Levels -L..L times a learned step for the layer, pruned by what they cost in the file.
 
-    levels: L. rate: loss (nats for a sample) that a bit of the file is worth; between 5e-7 and 1e-5 for
-    classifiers. prices: "counted", each level's from its share, or "geometric", as if sizes were so spread:
-    no level gets dear by getting rare then, and none is without a pull. ramp_end: share of training at which
-    the rate has its full strength. freeze: share from which the zeros stay zero and nothing is pulled.
-    initial_step: in standard deviations of the weights; 0 takes the grid that they lie on.
+    levels: L. rate: loss (nats for a sample) that a bit of the file is worth; 1e-6 to 2e-5 for the
+    examples on images, 8e-4 for the gestures in 1 KB. prices: "counted", each level's from its share, or
+    "geometric", as if sizes were so spread: no level gets dear by getting rare then, and none is without
+    a pull. ramp_end: share of training at which the rate has its full strength. freeze: share from which
+    the zeros stay zero and nothing is pulled. initial_step: in standard deviations of the weights; 0
+    takes the grid that they lie on.
     """
 
     name = "rate_aware"
