@@ -42,12 +42,13 @@ def require_tool(name: str) -> Path:
     return Path(found)
 
 
-def require_module(name: str) -> ModuleType:
-    """The imported module `name`. Skips the running test when it is not installed; fails it in CI."""
+def require_module(name: str, cure: str = "run `make setup`") -> ModuleType:
+    """The imported module `name`. Skips the running test when it is not installed, saying what cures that;
+    fails it in CI."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        skip_or_fail(f"{name} cannot be imported ({error}; run `make setup`)")
+        skip_or_fail(f"{name} cannot be imported ({error}; {cure})")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -71,7 +71,7 @@ def build(architecture: str, folder: Path) -> tuple[Path, str]:
     if not os.environ.get("MPY_DIR"):
         pytest.skip("MPY_DIR is not set: a native module needs a checkout of MicroPython")
     for module in ("elftools", "ar"):
-        require_module(module)  # of MicroPython's linker
+        require_module(module, "MicroPython's linker needs it: pip install pyelftools ar")
     command = ["make", "-C", NATMOD, f"ARCH={architecture}", f"BUILD={folder}", f"PYTHON={sys.executable}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -62,7 +62,7 @@ class RateAware(Method):
         self.step = nn.Parameter(initial_step * weight.detach().std() if initial_step else _grid_step(weight))
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
         self.register_buffer("savings", torch.zeros(levels + 1))
-        self.register_buffer("counted_ago", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
 
     def effective(self, weight: Tensor) -> Tensor:
         # Gradients beyond the last level too: weights there could never come back to be pruned otherwise.
@@ -71,9 +71,9 @@ class RateAware(Method):
     def after_backward(self, weight: Tensor, moment: Moment) -> None:
         if not self.rate or moment.progress >= self.freeze:
             return
-        if self.counted_ago % _STEPS_BETWEEN_COUNTS == 0:
+        if self.steps_seen % _STEPS_BETWEEN_COUNTS == 0:
             self.savings.copy_(PRICES[self.prices](self._levels_of(weight).abs().long(), self.levels))
-        self.counted_ago += 1
+        self.steps_seen += 1
         strength = self.rate * ramp(moment.progress, self.start, self.ramp_end, 1.5) / self.step
         above = (weight.abs() / self.step + 0.5).floor_().clamp_(0, self.levels).long()
         assert weight.grad is not None
