@@ -7,6 +7,7 @@ import enum
 from model_packager.errors import (
     DeviceRefused,
     DeviceTimeout,
+    MeasurementError,
     NoDeviceError,
     RolledBackError,
     UsageError,
@@ -24,6 +25,7 @@ class ExitCode(enum.IntEnum):
     VERIFICATION_FAILED = 5  # the device found the file damaged, or runs something else afterwards
     TIME_OUT = 6  # the device did not answer
     ROLLED_BACK = 7  # the device had taken the model and runs its old one again
+    MEASUREMENT_FAILED = 8  # a power meter's recording from which no energy follows
     INTERRUPTED = 130  # Ctrl-C, as shells count it
 
 
@@ -46,6 +48,7 @@ def exit_code(error: BaseException) -> ExitCode:
         (DeviceTimeout, ExitCode.TIME_OUT),
         (RolledBackError, ExitCode.ROLLED_BACK),
         (VerificationError, ExitCode.VERIFICATION_FAILED),
+        (MeasurementError, ExitCode.MEASUREMENT_FAILED),
         (UsageError, ExitCode.USAGE),
     ):
         if isinstance(error, kind):

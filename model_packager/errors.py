@@ -57,3 +57,23 @@ class RolledBackError(VerificationError):
 
 class DeviceRefused(FormatError):
     """A device refused a request; ``code`` and ``detail`` are its own words."""
+
+
+class MeasurementError(ThimbleError):
+    """A power meter's recording from which no energy follows."""
+
+
+class LostSamples(MeasurementError):
+    """Samples are missing in a trigger window."""
+
+
+class ClippedSamples(MeasurementError):
+    """The current was higher than the meter measures."""
+
+
+class MissingTrigger(MeasurementError):
+    """The recording does not show the trigger windows that the device has marked."""
+
+
+class ShortWindow(MeasurementError):
+    """A trigger window, or the idle time beside it, holds too few samples."""
