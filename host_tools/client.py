@@ -153,8 +153,11 @@ class Client:
 
     # ------------------------------------------------------------------------------------- the exchange
 
-    def request(self, message: Message, payload: bytes = b"", wait_s: float = REPLY_WAIT_S) -> bytes:
-        """Send a request and give the payload of its reply.
+    def request(
+        self, message: Message, payload: bytes = b"", wait_s: float = REPLY_WAIT_S, quiet_s: float = 0.0
+    ) -> bytes:
+        """Send a request and give the payload of its reply. Without one it is sent again, but not within the
+        first `quiet_s` seconds.
 
         Raises:
             DeviceRefused: the device answered with an error.
@@ -164,12 +167,12 @@ class Client:
         if self._out_of_step:
             self._open_session()
         self._sequence = (self._sequence + 1) % 256
-        return self._exchange(message, payload, wait_s)
+        return self._exchange(message, payload, wait_s, quiet_s)
 
-    def _exchange(self, message: Message, payload: bytes, wait_s: float) -> bytes:
+    def _exchange(self, message: Message, payload: bytes, wait_s: float, quiet_s: float = 0.0) -> bytes:
         """`request` with the sequence number as it is."""
         frame = encode(Frame(message, self._sequence, payload))
-        waited_s, resend_s = 0.0, self._resend_s
+        waited_s, resend_s = 0.0, max(self._resend_s, quiet_s)
         while waited_s < wait_s:
             self.resent_frames += waited_s > 0
             self._transport.write(frame)
@@ -455,6 +458,17 @@ class Client:
             if progress is not None:
                 progress(len(times), runs)
         return times
+
+    def bench_window(self, runs: int, quiet_s: float = 0.0) -> int:
+        """Microseconds of `runs` inferences (at most 65,535) without a break, by the device's clock; its
+        trigger pin is on for as long. The line stays quiet for `quiet_s`.
+
+        Raises:
+            DeviceRefused: the device has no trigger pin.
+        """
+        payload = pack(table.BENCH_REQUEST, runs=runs, flags=table.BenchFlag.WINDOW)
+        reply = self.request(Message.BENCH, payload, RUN_WAIT_S, quiet_s)
+        return _parsed(table.BENCH_WINDOW_REPLY, reply)[0]["window_us"]
 
     def profile(self, inputs: Sequence[bytes] = ()) -> list[int]:
         """The time (in `time_unit`) of each operator of one inference on `inputs`, or on what is there."""

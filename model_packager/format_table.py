@@ -129,7 +129,7 @@ SET_INPUT_REQUEST: tuple[Field, ...] = (
     Field("reserved2", "H", "must be 0"),
 )
 
-RUN_REQUEST: tuple[Field, ...] = (Field("flags", "B", "must be 0; reserved for an energy trigger"),)
+RUN_REQUEST: tuple[Field, ...] = (Field("flags", "B", "must be 0"),)
 RUN_REPLY: tuple[Field, ...] = (Field("run_us", "I", "microseconds of the inference, by the device's clock"),)
 
 GET_OUTPUT_REQUEST: tuple[Field, ...] = (
@@ -141,9 +141,12 @@ GET_OUTPUT_REQUEST: tuple[Field, ...] = (
 GET_OUTPUT_REPLY: tuple[Field, ...] = (Field("output_bytes", "I", "length of the whole output tensor"),)
 
 BENCH_REQUEST: tuple[Field, ...] = (
-    Field("runs", "H", "inferences to time, 1 or more; their times must fit one payload"),
-    Field("flags", "B", "must be 0; reserved for an energy trigger"),
+    Field("runs", "H", "inferences, 1 or more; without WINDOW their times must fit one payload"),
+    Field("flags", "B", "BenchFlag bits"),
     Field("reserved", "B", "must be 0"),
+)
+BENCH_WINDOW_REPLY: tuple[Field, ...] = (
+    Field("window_us", "I", "microseconds of all runs together, by the device's clock"),
 )
 
 PROFILE_REQUEST: tuple[Field, ...] = (
@@ -180,6 +183,7 @@ STRUCTS = {
     "get_output_request": GET_OUTPUT_REQUEST,
     "get_output_reply": GET_OUTPUT_REPLY,
     "bench_request": BENCH_REQUEST,
+    "bench_window_reply": BENCH_WINDOW_REPLY,
     "profile_request": PROFILE_REQUEST,
     "profile_reply": PROFILE_REPLY,
     "reset_request": RESET_REQUEST,
@@ -618,7 +622,7 @@ class Capability(enum.IntFlag):
     SLOTS = 2  # a new model is written beside the stored one, which stays whole
     SIGNATURES = 4  # has a key, and refuses what it did not sign
     TRIAL = 8  # tries the golden test; a new model runs on trial until CONFIRM
-    TRIGGER = 16  # reserved: marks inferences on a pin, for a power meter
+    TRIGGER = 16  # marks inferences on a pin, for a power meter
     INSTRUCTIONS = 32  # its clock counts instructions: replies give them in place of microseconds
 
 
@@ -626,6 +630,12 @@ class BeginFlag(enum.IntFlag):
     """How to take a new model; the other bits must be 0."""
 
     FORCE = 1  # also when its version is below that of the running model of the same id
+
+
+class BenchFlag(enum.IntFlag):
+    """How to time several inferences; the other bits must be 0."""
+
+    WINDOW = 1  # with TRIGGER: the pin is on for all runs without a break, and their time is told as one
 
 
 class ModelState(enum.IntEnum):

@@ -200,6 +200,15 @@ class CServer:
         """Pages erased and units programmed since `cut_after`."""
         return struct.unpack("<I", self.command(b"o"))[0]
 
+    @property
+    def trigger_count(self) -> int:
+        """How often the trigger pin was set on."""
+        return struct.unpack("<I", self.command(b"t"))[0]
+
+    def remove_trigger(self) -> None:
+        """Take its trigger pin away."""
+        self.command(b"q")
+
     def power_on(self) -> None:
         """Start again on the same flash, with other things in RAM."""
         self.command(b"r")

@@ -388,7 +388,7 @@ def test_server_reserved_fields_must_be_zero(client: Client, model: bytes) -> No
         (Message.SET_INPUT, pack(table.SET_INPUT_REQUEST, reserved2=1)),
         (Message.RUN, pack(table.RUN_REQUEST, flags=1)),
         (Message.GET_OUTPUT, pack(table.GET_OUTPUT_REQUEST, reserved=1)),
-        (Message.BENCH, pack(table.BENCH_REQUEST, runs=1, flags=1)),
+        (Message.BENCH, pack(table.BENCH_REQUEST, runs=1, flags=2)),
         (Message.BENCH, pack(table.BENCH_REQUEST, runs=1, reserved=1)),
         (Message.PROFILE, pack(table.PROFILE_REQUEST, reserved=1)),
     ):

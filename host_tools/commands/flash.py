@@ -54,6 +54,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="with --package: a main.py, so that the board serves from now on",
     )
     parser.add_argument(
+        "--trigger",
+        action="store_true",
+        help="with --package: a server that marks its inferences on the board's trigger pin, for `energy`",
+    )
+    parser.add_argument(
         "--force",
         action="store_true",
         help="with --package: write also what is there, and replace main.py",
@@ -66,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Find the board, then flash or install."""
     from model_packager.errors import UsageError
 
-    if arguments.serve and not arguments.package:
-        raise UsageError("--serve needs --package")
+    if (arguments.serve or arguments.trigger) and not arguments.package:
+        raise UsageError(f"{'--serve' if arguments.serve else '--trigger'} needs --package")
     if arguments.package:
         return _install(arguments)
     return _mip(arguments) if arguments.mip else _flash(arguments)
@@ -150,7 +155,7 @@ def _mip(arguments: argparse.Namespace) -> int:
 
 def _install(arguments: argparse.Namespace) -> int:
     from host_tools.devices import only_serial_port
-    from host_tools.install_package import install, install_main
+    from host_tools.install_package import install, install_main, runtime, trigger_pin
     from host_tools.micropython_board import MicroPythonBoard
     from host_tools.progress import progress_bar
 
@@ -158,9 +163,10 @@ def _install(arguments: argparse.Namespace) -> int:
     features = _features(arguments)
     serves = arguments.serve and not arguments.dry_run
     with MicroPythonBoard(port) as board, progress_bar("install") as progress:
-        done = install(board, features, arguments.force, progress, arguments.dry_run)
+        pin = trigger_pin(runtime(board).machine) if arguments.trigger else None
+        done = install(board, features, arguments.force, progress, arguments.dry_run, arguments.trigger)
         if serves:
-            install_main(board, arguments.force)
+            install_main(board, arguments.force, pin)
             board.restart()
     if serves:
         _check_that_it_serves(port)

@@ -126,7 +126,7 @@
 #define THIMBLE_SET_INPUT_REQUEST_RESERVED2_OFFSET 6 /* must be 0 */
 #define THIMBLE_SET_INPUT_REQUEST_BYTES 8
 
-#define THIMBLE_RUN_REQUEST_FLAGS_OFFSET 0 /* must be 0; reserved for an energy trigger */
+#define THIMBLE_RUN_REQUEST_FLAGS_OFFSET 0 /* must be 0 */
 #define THIMBLE_RUN_REQUEST_BYTES 1
 
 #define THIMBLE_RUN_REPLY_RUN_US_OFFSET 0 /* microseconds of the inference, by the device's clock */
@@ -141,10 +141,13 @@
 #define THIMBLE_GET_OUTPUT_REPLY_OUTPUT_BYTES_OFFSET 0 /* length of the whole output tensor */
 #define THIMBLE_GET_OUTPUT_REPLY_BYTES 4
 
-#define THIMBLE_BENCH_REQUEST_RUNS_OFFSET 0 /* inferences to time, 1 or more; their times must fit one payload */
-#define THIMBLE_BENCH_REQUEST_FLAGS_OFFSET 2 /* must be 0; reserved for an energy trigger */
+#define THIMBLE_BENCH_REQUEST_RUNS_OFFSET 0 /* inferences, 1 or more; without WINDOW their times must fit one payload */
+#define THIMBLE_BENCH_REQUEST_FLAGS_OFFSET 2 /* BenchFlag bits */
 #define THIMBLE_BENCH_REQUEST_RESERVED_OFFSET 3 /* must be 0 */
 #define THIMBLE_BENCH_REQUEST_BYTES 4
+
+#define THIMBLE_BENCH_WINDOW_REPLY_WINDOW_US_OFFSET 0 /* microseconds of all runs together, by the device's clock */
+#define THIMBLE_BENCH_WINDOW_REPLY_BYTES 4
 
 #define THIMBLE_PROFILE_REQUEST_FIRST_OFFSET 0 /* first operator wanted; 0 makes a new timed run */
 #define THIMBLE_PROFILE_REQUEST_RESERVED_OFFSET 2 /* must be 0 */
@@ -380,12 +383,16 @@ enum thimble_capability {
     THIMBLE_CAPABILITY_SLOTS = 2, /* a new model is written beside the stored one, which stays whole */
     THIMBLE_CAPABILITY_SIGNATURES = 4, /* has a key, and refuses what it did not sign */
     THIMBLE_CAPABILITY_TRIAL = 8, /* tries the golden test; a new model runs on trial until CONFIRM */
-    THIMBLE_CAPABILITY_TRIGGER = 16, /* reserved: marks inferences on a pin, for a power meter */
+    THIMBLE_CAPABILITY_TRIGGER = 16, /* marks inferences on a pin, for a power meter */
     THIMBLE_CAPABILITY_INSTRUCTIONS = 32, /* its clock counts instructions: replies give them in place of microseconds */
 };
 
 enum thimble_begin_flag {
     THIMBLE_BEGIN_FLAG_FORCE = 1, /* also when its version is below that of the running model of the same id */
+};
+
+enum thimble_bench_flag {
+    THIMBLE_BENCH_FLAG_WINDOW = 1, /* with TRIGGER: the pin is on for all runs without a break, and their time is told as one */
 };
 
 enum thimble_model_state {

@@ -38,7 +38,7 @@ typedef struct {
     /* Since it was started, in microseconds, or in instructions with THIMBLE_CAPABILITY_INSTRUCTIONS. */
     uint32_t (*read_stopwatch)(void *context);
     uint32_t (*uptime_ms)(void *context);
-    void (*set_trigger)(void *context, int on); /* for a power meter: on while a model runs */
+    void (*set_trigger)(void *context, int on); /* for a power meter: on while a model runs; NULL without a pin */
     /* 1 if `signature` (64 bytes) is the Ed25519 signature of `sha256` (32 bytes) by the key that the board was given, else
      * 0. NULL without a key: then models need no signature. With a key, payloads have 144 bytes at least. */
     int32_t (*verify_signature)(void *context, const uint8_t *sha256, const uint8_t *signature);

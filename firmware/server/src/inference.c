@@ -31,17 +31,26 @@ int32_t thimble_act_set_input(thimble_server *server, const uint8_t *payload, ui
     return thimble_reply_u32(reply, server->filled[index]);
 }
 
-/* One inference; `time` takes what the stopwatch says. It gets the memory that the model asks for and no more, so that it
- * takes as long on every board of a kind, and INFO's free memory is free. */
-static int32_t timed_run(thimble_server *server, uint32_t *time) {
+static void set_trigger(const thimble_board *board, int on) {
+    if (board->set_trigger) {
+        board->set_trigger(board->context, on);
+    }
+}
+
+/* Inferences behind each other; `time` takes what the stopwatch says of all. They get the memory that the model asks for
+ * and no more, so that they take as long on every board of a kind, and INFO's free memory is free. */
+static int32_t timed_runs(thimble_server *server, uint32_t runs, uint32_t *time) {
     const thimble_server_setup *setup = server->setup;
     const thimble_board *board = setup->board;
+    int32_t error = 0;
     thimble_forget_tensors(server);
-    board->set_trigger(board->context, 1);
+    set_trigger(board, 1);
     board->start_stopwatch(board->context);
-    int32_t error = thimble_run(&server->model, setup->memory, server->model.memory_bytes);
+    for (uint32_t i = 0; i < runs && error >= 0; i++) {
+        error = thimble_run(&server->model, setup->memory, server->model.memory_bytes);
+    }
     *time = board->read_stopwatch(board->context);
-    board->set_trigger(board->context, 0);
+    set_trigger(board, 0);
     return error;
 }
 
@@ -58,7 +67,7 @@ int32_t thimble_act_run(thimble_server *server, const uint8_t *payload, uint32_t
         }
     }
     uint32_t time;
-    int32_t error = timed_run(server, &time);
+    int32_t error = timed_runs(server, 1, &time);
     server->has_output = error >= 0;
     return error < 0 ? error : thimble_reply_u32(reply, time);
 }
@@ -89,16 +98,23 @@ int32_t thimble_act_get_output(thimble_server *server, const uint8_t *payload, u
 
 int32_t thimble_act_bench(thimble_server *server, const uint8_t *payload, uint32_t length, uint8_t *reply) {
     (void)length;
-    uint32_t runs = thimble_read_u16(payload + THIMBLE_BENCH_REQUEST_RUNS_OFFSET);
+    uint32_t runs = thimble_read_u16(payload + THIMBLE_BENCH_REQUEST_RUNS_OFFSET), time;
+    uint32_t flags = payload[THIMBLE_BENCH_REQUEST_FLAGS_OFFSET];
+    if (flags & ~(server->setup->board->set_trigger ? (uint32_t)THIMBLE_BENCH_FLAG_WINDOW : 0u)) {
+        return THIMBLE_ERROR_RESERVED_BITS;
+    }
     if (!server->has_model) {
         return THIMBLE_ERROR_NO_MODEL;
     }
-    if (runs == 0 || runs > server->setup->max_payload / TIME_BYTES) {
+    if (runs == 0 || (!flags && runs > server->setup->max_payload / TIME_BYTES)) {
         return THIMBLE_ERROR_BAD_ARGUMENT;
     }
+    if (flags) {
+        int32_t error = timed_runs(server, runs, &time);
+        return error < 0 ? error : thimble_reply_u32(reply, time);
+    }
     for (uint32_t i = 0; i < runs; i++) {
-        uint32_t time;
-        int32_t error = timed_run(server, &time);
+        int32_t error = timed_runs(server, 1, &time);
         if (error < 0) {
             return error;
         }
@@ -113,7 +129,7 @@ static int32_t profiled_run(thimble_server *server, uint32_t first, uint32_t cou
     const thimble_board *board = setup->board;
     thimble_progress progress;
     memset(times, 0, count * TIME_BYTES); /* the first operator of a fused pair keeps 0 */
-    board->set_trigger(board->context, 1);
+    set_trigger(board, 1);
     int32_t result = thimble_begin(&progress, &server->model, setup->memory, server->model.memory_bytes);
     while (result >= 0 && progress.index < server->model.operator_count) {
         board->start_stopwatch(board->context);
@@ -123,7 +139,7 @@ static int32_t profiled_run(thimble_server *server, uint32_t first, uint32_t cou
             thimble_write_u32(times + (last - first) * TIME_BYTES, time);
         }
     }
-    board->set_trigger(board->context, 0);
+    set_trigger(board, 0);
     return result;
 }
 

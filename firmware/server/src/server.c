@@ -34,7 +34,7 @@ static const struct {
     [THIMBLE_MESSAGE_RUN] = {thimble_act_run, THIMBLE_RUN_REQUEST_BYTES, 0, 0},
     [THIMBLE_MESSAGE_GET_OUTPUT] = {thimble_act_get_output, THIMBLE_GET_OUTPUT_REQUEST_BYTES,
                                     THIMBLE_GET_OUTPUT_REQUEST_RESERVED_OFFSET, 0},
-    [THIMBLE_MESSAGE_BENCH] = {thimble_act_bench, THIMBLE_BENCH_REQUEST_BYTES, THIMBLE_BENCH_REQUEST_FLAGS_OFFSET, 0},
+    [THIMBLE_MESSAGE_BENCH] = {thimble_act_bench, THIMBLE_BENCH_REQUEST_BYTES, THIMBLE_BENCH_REQUEST_RESERVED_OFFSET, 0},
     [THIMBLE_MESSAGE_PROFILE] = {thimble_act_profile, THIMBLE_PROFILE_REQUEST_BYTES,
                                  THIMBLE_PROFILE_REQUEST_RESERVED_OFFSET, 0},
     [THIMBLE_MESSAGE_RESET] = {reset, THIMBLE_RESET_REQUEST_BYTES, THIMBLE_RESET_REQUEST_BYTES, 0},
@@ -174,6 +174,7 @@ static int32_t hello(thimble_server *server, uint32_t sequence, const uint8_t *p
     thimble_write_u16(reply + THIMBLE_HELLO_REPLY_MAX_PAYLOAD_OFFSET, setup->max_payload);
     uint32_t capabilities = THIMBLE_CAPABILITY_PROFILE | THIMBLE_CAPABILITY_SLOTS | THIMBLE_CAPABILITY_TRIAL;
     capabilities |= setup->board->verify_signature ? THIMBLE_CAPABILITY_SIGNATURES : 0u;
+    capabilities |= setup->board->set_trigger ? THIMBLE_CAPABILITY_TRIGGER : 0u;
     thimble_write_u32(reply + THIMBLE_HELLO_REPLY_CAPABILITIES_OFFSET, capabilities | setup->board->capabilities);
     thimble_write_u32(reply + THIMBLE_HELLO_REPLY_FEATURES_OFFSET, setup->registry->features);
     thimble_write_u32(reply + THIMBLE_HELLO_REPLY_OPERATORS_OFFSET, setup->registry->operators);

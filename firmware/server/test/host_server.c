@@ -6,6 +6,7 @@
  * A command is a letter, a u32 and that many bytes: 'b' bytes from the line; 'e' erase the page at the offset (u32);
  * 'p' offset (u32) and data to program; 'f' number of bytes (u32) after which programming fails; 'n' count of bad
  * frames; 's' content to send as a frame; 'd' bytes to cut into frames of the largest payload, apart from the server;
+ * 't' count of times that the trigger was set on; 'q' no trigger pin is there;
  * 'c' operations of flash (u32: pages erased, units programmed) before the power fails within the next one, and a seed
  * (u32) for what that one leaves; 'o' count of operations since then; 'r' power on again; 'k' a key is provisioned.
  * A result is a u32 and that many bytes: what was sent; one u32, the code of erase and program or the count; or for
@@ -76,12 +77,15 @@ static uint32_t uptime_ms(void *context) {
     return (uint32_t)(clock() / (CLOCKS_PER_SEC / 1000));
 }
 
+static uint32_t windows;
+
 static void set_trigger(void *context, int on) {
     int *is_on = context;
     if (*is_on == on) {
         die("the trigger is set twice");
     }
     *is_on = on;
+    windows += on ? 1 : 0;
 }
 
 static int trigger_is_on;
@@ -217,6 +221,11 @@ static void obey(thimble_server *server, int command, const uint8_t *data, uint3
         receive(server, data, length);
     } else if (command == 'n') {
         answer_u32(server->bad_frames);
+    } else if (command == 't') {
+        answer_u32(windows);
+    } else if (command == 'q') {
+        board.set_trigger = NULL;
+        answer_u32(0);
     } else if (command == 'o') {
         answer_u32(operations);
     } else if (command == 'r') {
