@@ -39,9 +39,9 @@ from model_packager.encoders import (
     encode,
 )
 from model_packager.encoders.bit_planes import BINARY
-from model_packager.encoders.choose import raw
 from model_packager.encoders.floats import pack_floats
 from model_packager.encoders.scratch import is_raw, stream_scratch_bytes
+from model_packager.encoders.stream import raw
 from model_packager.errors import PackError
 from model_packager.format_table import (
     CONSTANT_FIELDS,

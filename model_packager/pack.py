@@ -31,8 +31,8 @@ from model_packager.encoders import (
     encode,
 )
 from model_packager.encoders.bit_planes import BINARY
-from model_packager.encoders.choose import raw
 from model_packager.encoders.floats import pack_floats, unpack_floats
+from model_packager.encoders.stream import raw
 from model_packager.errors import ImportRefused, PackError, UsageError
 from model_packager.format_table import OPERATOR_ATTRIBUTES, FloatFormat, OperatorKind, ScheduleKind
 from model_packager.golden import DEFAULT_SEED, golden_inputs, output_crc32

@@ -471,6 +471,19 @@ def test_decode_largest_matrix_of_zeros_takes_a_byte_per_weight() -> None:
     assert peak_bytes < 1.01 * Limit.WEIGHTS
 
 
+def test_encode_raw_weights_takes_a_few_bytes_per_weight() -> None:
+    """A network of 10^8 weights that keeps them raw must not need 64 bits for each on the way."""
+    values = np.full((1 << 10, 1 << 10), -128, np.int8)
+    tracemalloc.start()
+    try:
+        stream = encode(values, Encoding(Layout.DENSE, Coder.FIXED, ValueMap.IDENTITY))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert stream.payload == values.tobytes()
+    assert peak_bytes < 4 * values.size
+
+
 @pytest.mark.parametrize("density", [0, 1e-4])
 def test_encode_sparse_rows_beyond_16_bit_positions_are_refused(density: float) -> None:
     random = np.random.default_rng(3)

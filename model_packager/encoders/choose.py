@@ -23,7 +23,15 @@ from model_packager.encoders.bit_planes import is_binary
 from model_packager.encoders.descriptor import Encoding, EncodingPattern, Stream, StreamDescriptor
 from model_packager.encoders.log2 import is_log2
 from model_packager.encoders.scratch import is_raw, stream_scratch_bytes
-from model_packager.encoders.stream import Matrix, RangePlan, encode_bits, encode_matrix, plan, plan_range
+from model_packager.encoders.stream import (
+    Matrix,
+    RangePlan,
+    encode_bits,
+    encode_matrix,
+    plan,
+    plan_range,
+    raw,
+)
 from model_packager.encoders.ternary import ternary_magnitudes
 from model_packager.errors import UsageError
 from model_packager.format_table import Coder, Layout, Limit, ValueMap
@@ -75,13 +83,6 @@ def _candidates(matrix: Matrix) -> list[Encoding]:
     if ternary:
         found.append(Encoding(Layout.BITS, Coder.FIXED, ValueMap.TERNARY))
     return found
-
-
-def raw(values: npt.NDArray[np.int8]) -> Stream:
-    """The matrix as it is: 8 bits a weight."""
-    rows, cols = values.shape
-    descriptor = StreamDescriptor(rows, cols, Layout.DENSE, Coder.FIXED, ValueMap.IDENTITY, value_bits=8)
-    return Stream(descriptor, np.ascontiguousarray(values).tobytes())
 
 
 def decode_cost(descriptor: StreamDescriptor) -> float:

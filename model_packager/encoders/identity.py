@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_packager.encoders.bit_stream import IntArray
+from model_packager.encoders.bit_stream import Int8Array, IntArray
 
 
 def twos_complement_table(value_bits: int) -> IntArray:
@@ -31,7 +31,7 @@ def sign_first_table(value_bits: int) -> IntArray:
     return np.where(indexes < half, indexes, half - 1 - indexes)
 
 
-def twos_complement_bits(weights: IntArray) -> int:
-    """Fewest bits, at least 2, that hold all ``weights`` in two's complement or sign first."""
-    magnitudes = weights ^ (weights >> 63)
+def twos_complement_bits(weights: IntArray | Int8Array) -> int:
+    """Fewest bits, at least 2, that hold all ``weights`` (-128 to 127) in two's complement or sign first."""
+    magnitudes = weights ^ (weights >> 7)
     return max(2, int(magnitudes.max(initial=0)).bit_length() + 1)

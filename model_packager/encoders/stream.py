@@ -26,6 +26,7 @@ from model_packager.encoders.descriptor import (
 )
 from model_packager.encoders.fixed import FixedCoder, FixedReader
 from model_packager.encoders.huffman import HuffmanCoder, HuffmanReader
+from model_packager.encoders.identity import twos_complement_bits
 from model_packager.encoders.relative_index import Entries, decode_sparse, find_entries, insert_fillers
 from model_packager.encoders.symbol_coder import SymbolCoder, SymbolReader
 from model_packager.encoders.value_map import ValueTable, plan_table, read_table
@@ -40,6 +41,7 @@ from model_packager.format_table import (
     ValueMap,
 )
 
+RAW, RAW_BITS = Encoding(Layout.DENSE, Coder.FIXED, ValueMap.IDENTITY), 8
 GAP_BITS_TRIED = range(2, 9)
 USUAL_SHIFT = 5  # the adaptation shift that is tried first
 LAYOUT_DECODERS = {Layout.DENSE: decode_dense, Layout.SPARSE: decode_sparse, Layout.BITMAP: decode_bitmap}
@@ -51,14 +53,14 @@ class Matrix:
     def __init__(self, values: npt.NDArray[np.int8]) -> None:
         if values.ndim != 2 or values.dtype != np.int8 or not values.size:
             raise PackError(f"weights must be a matrix of int8, not {values.dtype} of shape {values.shape}")
-        self._stored = values
+        self.stored = values
         self.rows, self.cols = values.shape
 
     @cached_property
     def values(self) -> IntArray:
         """The weights (rows, cols) as int64; made when first asked for, since sparse layouts of large
         matrices do without."""
-        return self._stored.astype(np.int64)
+        return self.stored.astype(np.int64)
 
     @property
     def weights(self) -> IntArray:
@@ -68,7 +70,7 @@ class Matrix:
     @cached_property
     def entries(self) -> Entries:
         """The non-zero weights."""
-        return find_entries(self._stored)
+        return find_entries(self.stored)
 
     @cached_property
     def context_distance(self) -> int:
@@ -266,6 +268,15 @@ def encode_bits(matrix: Matrix, value_map: ValueMap) -> Stream:
     return Stream(StreamDescriptor(*fields, value_bits=2), encode_ternary(matrix.values, table.entries))
 
 
+def raw(values: npt.NDArray[np.int8]) -> Stream:
+    """The matrix as it is: 8 bits a weight."""
+    rows, cols = values.shape
+    descriptor = StreamDescriptor(
+        rows, cols, Layout.DENSE, Coder.FIXED, ValueMap.IDENTITY, value_bits=RAW_BITS
+    )
+    return Stream(descriptor, np.ascontiguousarray(values).tobytes())
+
+
 def encode(values: npt.NDArray[np.int8], encoding: Encoding) -> Stream:
     """Encodes an int8 matrix (rows, cols) without loss, with the best parameters of ``encoding``.
 
@@ -286,6 +297,8 @@ def encode_matrix(matrix: Matrix, encoding: Encoding) -> Stream:
     if encoding.layout is not Layout.DENSE and not len(matrix.entries.gaps):
         if (encoding.coder, encoding.value_map) != (Coder.FIXED, ValueMap.IDENTITY):
             raise PackError(f"a matrix of zeros has no {encoding.name} stream: there is nothing to code")
+    if encoding == RAW and twos_complement_bits(matrix.stored) == RAW_BITS:
+        return raw(matrix.stored)  # without 64 bits for each weight, of which large networks have 10^8
     if encoding.coder is Coder.RANGE:
         return plan_range(matrix, encoding).write()
     return plan(matrix, encoding).write()
