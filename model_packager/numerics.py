@@ -696,7 +696,9 @@ def softmax_parameters(in_scale: float, beta: float = 1.0, classes: int = 1) -> 
         raise ImportRefused(
             f"softmax with input scale {in_scale} and beta {beta}: the product must exceed 2^-26"
         )
-    return SoftmaxParameters(multiplier, left_shift, -_input_radius(5, left_shift))
+    # From an input scale of 16 on the shift is 31, which a file cannot hold, and the radius 0: nothing but a
+    # difference of 0 is ever shifted.
+    return SoftmaxParameters(multiplier, min(left_shift, 30), -_input_radius(5, left_shift))
 
 
 def softmax_exponentials(parameters: SoftmaxParameters) -> Int32Array:

@@ -20,8 +20,9 @@ from numerics_cases import EVERY_INPUT, KINDS, Case, array_from_json
 from tflite_models import Tensor
 from tflm_oracle import TFLM_DISTRIBUTION, TFLM_VERSION, run_tflm
 
-from model_packager import fixed_point, numerics
+from model_packager import fixed_point, numerics, reference
 from model_packager.errors import ImportRefused
+from model_packager.pack import pack
 
 VECTORS = Path(__file__).resolve().parent / "vectors" / "numerics"
 RANDOM_CASES_PER_KIND = 25
@@ -416,6 +417,18 @@ def test_softmax_sum_of_exponentials_too_large_is_refused() -> None:
         numerics.softmax(x, numerics.softmax_parameters(0.1))
     with pytest.raises(ImportRefused, match="512 classes"):
         numerics.softmax_parameters(0.1, classes=512)
+
+
+@pytest.mark.parametrize("scale", [15.9, 16.0, 40.0, 1e6])
+def test_softmax_of_a_coarse_input_packs_and_equals_tflm(
+    tflm: Callable[..., list[np.ndarray]], tmp_path: Path, scale: float
+) -> None:
+    x = np.array([[[-128, 126, 125, -1], [127, 127, 127, 0], [5, 4, 5, 3]]], np.int8)
+    original = tflite_models.softmax(x.shape, (scale, 0))
+    (tmp_path / "softmax.tflite").write_bytes(original)
+    (expected,) = tflm(original, x)
+    (outputs,) = reference.run(pack(tmp_path / "softmax.tflite").model, [x])
+    np.testing.assert_array_equal(outputs, expected)
 
 
 def test_softmax_parameters_tiny_scale_is_refused() -> None:
