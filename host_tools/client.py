@@ -269,6 +269,16 @@ class Client:
             board=board.decode("utf-8", "replace"),
         )
 
+    def wait_until_idle(self, wait_s: float) -> None:
+        """After a request that was interrupted: return when the device answers again.
+
+        Raises:
+            DeviceTimeout: it does not within `wait_s`.
+        """
+        self._out_of_step = True
+        self.hello = self._open_session(wait_s)
+        self._out_of_step = False
+
     def refresh(self) -> Hello:
         """Ask again what the device is and runs; also kept in `hello`. A HELLO moves no sequence number."""
         self.hello = self._open_session() if self._out_of_step else self._say_hello(REPLY_WAIT_S)

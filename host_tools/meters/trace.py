@@ -24,13 +24,15 @@ FORMAT = 1
 # The trigger is on from the first sample of a window to its last; or on only where a window has just ended,
 # from a meter that sees one edge: the window began as long before as the device says.
 LEVEL, END = "level", "end"
+# Where the supply voltage comes from.
+SET, MEASURED, GIVEN, BOARD_FILE = "set", "measured", "given", "board file"
 
 
 @dataclass(frozen=True)
 class TraceInfo:
     """What belongs to the samples.
 
-    `supply_source` says where `supply_volts` comes from: "set", "measured", "given" or "board file". `runs`
+    `supply_source` says where `supply_volts` comes from: SET, MEASURED, GIVEN or BOARD_FILE. `runs`
     and `device_us` are what the device did in each trigger window: inferences, and microseconds by its own
     clock.
     """
