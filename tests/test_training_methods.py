@@ -333,9 +333,9 @@ def test_twn_threshold_and_scale_are_those_of_the_paper() -> None:
     assert scales.tolist() == pytest.approx([0.9, 0.1])
 
 
-def test_ternary_connect_draws_without_bias_and_clips() -> None:
+def test_ternary_connect_draws_without_bias_and_clips_then_rounds() -> None:
     weight = torch.full((1, 20000), 0.3)
-    method = TernaryConnect(weight)
+    method = TernaryConnect(weight, draw_end=0.8)
     method.begun.fill_(True)
     method.train()
     torch.manual_seed(1)
@@ -344,6 +344,8 @@ def test_ternary_connect_draws_without_bias_and_clips() -> None:
     method.after_step(weight.mul_(10), Moment(0.5, 1e-3))
     assert weight.max().item() == 1.0
     assert method.integers(torch.tensor([[0.4, -0.6]])).values.tolist() == [[0, -1]]
+    method.after_step(weight, Moment(0.8, 1e-3))
+    assert method(torch.full((1, 20000), 0.3)).abs().max().item() == 0.0
 
 
 def test_ttq_gradients_are_equations_7_and_8() -> None:
