@@ -1,20 +1,21 @@
 """The bars: what Thimble promises in figures, what was measured, and with which command.
 
-In goes benchmarks/bars.toml; out comes the table between the markers in README.md. tests/test_bars.py makes
-the checks of --check, `make bench` calls --measure. A measuring command prints a line `bar NAME FIGURE` for
-every bar that it measures, and may print anything else beside.
+In goes benchmarks/bars.toml; out come the tables between the markers in docs/MEASURED.md, of all of them,
+and in README.md, of the headlines. tests/test_bars.py makes the checks of --check, `make bench` calls
+--measure. A measuring command prints a line `bar NAME FIGURE` for every bar that it measures, and may print
+anything else beside.
 
-    python benchmarks/bars.py --check              fail when README is stale or an entry is not in order
-    python benchmarks/bars.py --write              regenerate README's table
-    python benchmarks/bars.py --list               print the table
+    python benchmarks/bars.py --check              fail when a table is stale or an entry is not in order
+    python benchmarks/bars.py --write              regenerate the tables
+    python benchmarks/bars.py --list               print the whole table
     python benchmarks/bars.py --measure [PATTERN]  run the commands of the matching bars and print the figures
-    python benchmarks/bars.py --measure --record   the same, then write figures and commit, and README
+    python benchmarks/bars.py --measure --record   the same, then write figures and commit, and the tables
     python benchmarks/bars.py --set NAME=FIGURE    record a figure measured by hand with the entry's command
 
 Fields of an entry: issue, name, what (one line for a reader), unit, comparison (<=, <, ==, >=), bar, aim
-(optional, a figure better than the bar), before (optional, the figure without Thimble), command (absent as
-long as nothing measures it); figure and commit (what was measured, and on which commit), or not_met (why the
-bar is missed or not measured).
+(optional, a figure better than the bar), before (optional, the figure without Thimble), headline (whether
+README shows it), command (absent as long as nothing measures it); figure and commit (what was measured, and
+on which commit), or not_met (why the bar is missed or not measured).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 BARS_PATH = ROOT / "benchmarks" / "bars.toml"
-README_PATH = ROOT / "README.md"
+README_PATH, ALL_PATH = ROOT / "README.md", ROOT / "docs" / "MEASURED.md"
 BEGIN, END = "<!-- bars:begin -->", "<!-- bars:end -->"
 COMPARISONS = {"<=": operator.le, "<": operator.lt, "==": operator.eq, ">=": operator.ge}
 BAR_LINE = re.compile(r"^bar (\S+) (-?\d+(?:\.\d+)?)\s*$", re.MULTILINE)
@@ -56,6 +57,7 @@ class Bar:
     command: str | None = None
     aim: float | None = None
     before: float | None = None
+    headline: bool | None = None
     figure: float | None = None
     commit: str | None = None
     not_met: str | None = None
@@ -87,7 +89,7 @@ def _toml(value: str | float) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
-    return repr(value)
+    return repr(value).lower()
 
 
 def problems(bars: list[Bar]) -> list[str]:
@@ -125,43 +127,58 @@ def _number(value: float | None) -> str:
     return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
+def _row(bar: Bar) -> list[str]:
+    measured = _number(bar.figure)
+    if bar.is_met():
+        measured = f"**{measured}**"
+    if bar.not_met:
+        measured += f" (not met: {bar.not_met})"
+    limit = f"{'' if bar.comparison == '==' else bar.comparison + ' '}{_number(bar.bar)}"
+    return [f"{bar.what} ({bar.unit})", _number(bar.before), limit, _number(bar.aim), measured]
+
+
 def table(bars: list[Bar]) -> str:
-    """The Markdown table of README: a row for each measured bar, then the number of the others."""
+    """The Markdown table of all: a row for each measured bar, then the number of the others."""
     rows = ["| what | before | bar | aim | measured | command |", "|---|---:|---:|---:|---:|---|"]
-    for bar in (bar for bar in bars if bar.figure is not None):
-        measured = _number(bar.figure)
-        if bar.is_met():
-            measured = f"**{measured}**"
-        if bar.not_met:
-            measured += f" (not met: {bar.not_met})"
-        limit = f"{'' if bar.comparison == '==' else bar.comparison + ' '}{_number(bar.bar)}"
-        rows.append(
-            f"| {bar.what} ({bar.unit}) | {_number(bar.before)} | {limit} | {_number(bar.aim)} | {measured} "
-            f"| `{bar.command}` |"
-        )
-    waiting = sum(bar.figure is None for bar in bars)
+    measured = [bar for bar in bars if bar.figure is not None]
+    rows += [f"| {' | '.join(_row(bar))} | `{bar.command}` |" for bar in measured]
+    waiting = len(bars) - len(measured)
     if waiting:
         rows += ["", f"{waiting} more bars wait for what they measure; each entry says for what."]
     return "\n".join(rows)
 
 
-def with_table(readme: str, bars: list[Bar]) -> str:
-    """`readme` with the region between the markers replaced. Raises ValueError when a marker is missing."""
-    begin, end = readme.find(BEGIN), readme.find(END)
+def headline_table(bars: list[Bar]) -> str:
+    """The Markdown table of the headlines, without commands and aims."""
+    rows = ["| what | before | bar | measured |", "|---|---:|---:|---:|"]
+    for bar in (bar for bar in bars if bar.headline):
+        what, before, limit, _, measured = _row(bar)
+        rows.append(f"| {what} | {before} | {limit} | {measured} |")
+    return "\n".join(rows)
+
+
+TABLES = {README_PATH: headline_table, ALL_PATH: table}
+
+
+def with_region(page: str, content: str) -> str:
+    """`page` with the region between the markers replaced. Raises ValueError when a marker is missing."""
+    begin, end = page.find(BEGIN), page.find(END)
     if not 0 <= begin < end:
-        raise ValueError(f"README.md lacks the region {BEGIN} ... {END}")
-    return f"{readme[: begin + len(BEGIN)]}\n{table(bars)}\n{readme[end:]}"
+        raise ValueError(f"the page lacks the region {BEGIN} ... {END}")
+    return f"{page[: begin + len(BEGIN)]}\n{content}\n{page[end:]}"
 
 
-def readme_is_current(bars: list[Bar]) -> bool:
-    """Whether README holds exactly the table of `bars`."""
-    readme = README_PATH.read_text(encoding="utf-8")
-    return with_table(readme, bars) == readme
+def stale_pages(bars: list[Bar]) -> list[str]:
+    """Names of the pages that hold another table than that of `bars`."""
+    pages = {path: path.read_text(encoding="utf-8") for path in TABLES}
+    return [path.name for path, page in pages.items() if with_region(page, TABLES[path](bars)) != page]
 
 
-def write_readme(bars: list[Bar]) -> None:
-    """Regenerate README's table in place."""
-    README_PATH.write_text(with_table(README_PATH.read_text(encoding="utf-8"), bars), encoding="utf-8")
+def write_tables(bars: list[Bar]) -> None:
+    """Regenerate the tables in place."""
+    for path, make in TABLES.items():
+        page = path.read_text(encoding="utf-8")
+        path.write_text(with_region(page, make(bars)), encoding="utf-8")
 
 
 def measure(command: str) -> dict[str, float]:
@@ -186,7 +203,9 @@ def _git(*arguments: str) -> str:
 def head_commit() -> str:
     """Short hash of the commit that is checked out; says on stderr when the sources differ from it."""
     commit = _git("rev-parse", "--short=10", "HEAD").strip()
-    changed = _git("status", "--porcelain", "--", ".", ":!README.md", ":!benchmarks/bars.toml")
+    changed = _git(
+        "status", "--porcelain", "--", ".", ":!README.md", ":!docs/MEASURED.md", ":!benchmarks/bars.toml"
+    )
     if changed:
         print(f"bars: recorded for {commit}, though the sources differ from it:\n{changed}", file=sys.stderr)
     return commit
@@ -229,11 +248,11 @@ def _assignment(item: str, bars: list[Bar]) -> tuple[str, float]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's docstring. Returns the exit code."""
-    parser = argparse.ArgumentParser(description="The bars of bars.toml and README's table of them.")
+    parser = argparse.ArgumentParser(description="The bars of bars.toml and the tables of them.")
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--check", action="store_true", help="fail when README or an entry is not in order")
-    action.add_argument("--write", action="store_true", help="regenerate README's table")
-    action.add_argument("--list", action="store_true", help="print the table")
+    action.add_argument("--check", action="store_true", help="fail when a table or an entry is not in order")
+    action.add_argument("--write", action="store_true", help="regenerate the tables")
+    action.add_argument("--list", action="store_true", help="print the whole table")
     action.add_argument("--measure", nargs="?", const="*", metavar="PATTERN", help="run these bars' commands")
     action.add_argument("--set", action="append", metavar="NAME=FIGURE", help="record a figure")
     parser.add_argument("--record", action="store_true", help="with --measure: keep the figures")
@@ -243,8 +262,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(table(bars))
     elif options.check:
         found = problems(bars)
-        if not readme_is_current(bars):
-            found.append("README.md: the table is stale; run `python benchmarks/bars.py --write`")
+        for name in stale_pages(bars):
+            found.append(f"{name}: the table is stale; run `python benchmarks/bars.py --write`")
         print("\n".join(found), file=sys.stderr, end="\n" if found else "")
         return 1 if found else 0
     elif options.measure or options.set:
@@ -255,9 +274,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.set or options.record:
             record(bars, figures)
             save(bars)
-            write_readme(bars)
+            write_tables(bars)
     else:
-        write_readme(bars)
+        write_tables(bars)
     return 0
 
 

@@ -1,4 +1,7 @@
-"""Every bar of every issue has a figure on the right side of it, or says why not; README shows just that."""
+"""Every bar of every issue has a figure on the right side of it, or says why not.
+
+The tables show just that.
+"""
 
 from __future__ import annotations
 
@@ -86,8 +89,8 @@ def test_bars_every_entry_is_measured_and_met_or_says_why() -> None:
     assert not found, "\n".join(found)
 
 
-def test_bars_readme_table_is_current() -> None:
-    assert bars.readme_is_current(bars.load()), "run `python benchmarks/bars.py --write`"
+def test_bars_tables_are_current() -> None:
+    assert bars.stale_pages(bars.load()) == [], "run `python benchmarks/bars.py --write`"
 
 
 @pytest.mark.parametrize(
@@ -127,21 +130,31 @@ def test_is_met_at_the_edge_follows_the_comparison(comparison: str, figure: floa
 
 
 def test_save_then_load_gives_the_same_entries(tmp_path: Path) -> None:
-    entries = [SOUND, replace(SOUND, name="other", bar=0.5, figure=0.75, not_met='a "quoted" \\ reason')]
+    entries = [
+        SOUND,
+        replace(SOUND, name="other", headline=True, bar=0.5, figure=0.75, not_met='a "quoted" \\ reason'),
+    ]
     bars.save(entries, tmp_path / "bars.toml")
     assert bars.load(tmp_path / "bars.toml") == entries
 
 
-def test_with_table_replaces_only_the_region() -> None:
-    readme = f"before\n{bars.BEGIN}\nold\n{bars.END}\nafter\n"
-    written = bars.with_table(readme, [SOUND])
+def test_with_region_replaces_only_the_region() -> None:
+    page = f"before\n{bars.BEGIN}\nold\n{bars.END}\nafter\n"
+    written = bars.with_region(page, bars.table([SOUND]))
     assert "old" not in written and written.startswith(f"before\n{bars.BEGIN}\n| what ")
-    assert written.endswith(f" |\n{bars.END}\nafter\n") and bars.with_table(written, [SOUND]) == written
+    assert written.endswith(f" |\n{bars.END}\nafter\n")
+    assert bars.with_region(written, bars.table([SOUND])) == written
 
 
-def test_with_table_missing_marker_raises() -> None:
+def test_with_region_missing_marker_raises() -> None:
     with pytest.raises(ValueError, match="lacks the region"):
-        bars.with_table("no region here", [SOUND])
+        bars.with_region("no region here", bars.table([SOUND]))
+
+
+def test_headline_table_holds_the_headlines_alone() -> None:
+    shown = replace(SOUND, name="shown", what="a headline", headline=True)
+    rows = bars.headline_table([SOUND, shown]).splitlines()
+    assert rows[2:] == ["| a headline (bytes) | 20 | <= 10 | **9** |"]
 
 
 def test_table_leaves_out_what_is_not_measured_and_counts_it() -> None:
