@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 import yaml
@@ -31,6 +31,7 @@ from model_packager.passes.share_weights import share_weights
 from model_packager.passes.ternarise import ternarise
 
 Array = npt.NDArray[Any]
+RecipeT = TypeVar("RecipeT")
 
 
 def encode(model: Model, match: str | Sequence[str] = "*", encoding: str = "") -> Model:
@@ -119,18 +120,28 @@ def parse_encoding(name: str) -> Encoding | EncodingPattern:
 
 def load_recipe(path: str | Path) -> Recipe:
     """The recipe in a file; raises ``UsageError`` with the file's name, ``OSError`` if it cannot be read."""
+    return in_file(path, parse_recipe)
+
+
+def in_file(path: str | Path, parse: Callable[[str], RecipeT]) -> RecipeT:
+    """What `parse` makes of a file's text; raises ``UsageError`` with the file's name, ``OSError``."""
     try:
-        return parse_recipe(Path(path).read_text(encoding="utf-8"))
+        return parse(Path(path).read_text(encoding="utf-8"))
     except (UsageError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
 
 
-def parse_recipe(text: str) -> Recipe:
-    """The recipe in a YAML text. Raises ``UsageError`` that names the unknown key or the wrong value."""
+def yaml_document(text: str) -> Any:
+    """What a YAML text holds; raises ``UsageError``."""
     try:
-        document = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"not YAML: {' '.join(str(error).split())}") from error
+
+
+def parse_recipe(text: str) -> Recipe:
+    """The recipe in a YAML text. Raises ``UsageError`` that names the unknown key or the wrong value."""
+    document = yaml_document(text)
     if document is None:
         return Recipe()
     top = _mapping(document, "a recipe", ("calibration", "steps"))

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from model_packager.encoders import Encoding, EncodingPattern
 from model_packager.errors import UsageError
-from model_packager.recipe import parse_encoding
+from model_packager.recipe import in_file, parse_encoding, yaml_document
 from model_packager.training.methods import PRUNING, QUANTISING, Method
 
 Part = TypeVar("Part")
@@ -127,19 +125,12 @@ class TrainingRecipe:
 
 def load_training_recipe(path: str | Path) -> TrainingRecipe:
     """The recipe in a file; raises ``UsageError`` with the file's name, ``OSError`` if it cannot be read."""
-    try:
-        return parse_training_recipe(Path(path).read_text(encoding="utf-8"))
-    except (UsageError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from error
+    return in_file(path, parse_training_recipe)
 
 
 def parse_training_recipe(text: str) -> TrainingRecipe:
     """The recipe in a YAML text. Raises ``UsageError`` that names the unknown key or the wrong value."""
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"not YAML: {' '.join(str(error).split())}") from error
-    given = _mapping(document or {}, "a training recipe", TrainingRecipe, without=("text",))
+    given = _mapping(yaml_document(text) or {}, "a training recipe", TrainingRecipe, without=("text",))
     parts: dict[str, Any] = {name: given[name] for name in ("network", "task", "seed") if name in given}
     if "training" in given:
         training = dict(_mapping(given["training"], "training", Training))
