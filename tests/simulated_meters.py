@@ -79,6 +79,13 @@ class SimulatedMeter:
         self._next_sample = 0
         self._started_s = time.time()
 
+    def settle(self) -> None:
+        """Wait until everything that was sent to it has been acted on."""
+        deadline = time.monotonic() + 5
+        while select.select([self._master], [], [], 2 * PERIOD_S)[0]:
+            assert time.monotonic() < deadline, "the meter does not read"
+        time.sleep(PERIOD_S)
+
     def _serve(self) -> None:
         while not self._is_over.is_set():
             if select.select([self._master], [], [], PERIOD_S)[0]:
@@ -162,3 +169,56 @@ class SimulatedPpk2(SimulatedMeter):
         words = reading | (ranges.astype(np.uint32) << 14) | ((index % 64).astype(np.uint32) << 18)
         words |= level.astype(np.uint32) << 24
         return words[~np.isin(index, self._dropped)].astype("<u4").tobytes()
+
+
+class SimulatedLpm01a(SimulatedMeter):
+    """An X-NUCLEO-LPM01A in the format ascii_dec, as UM2243 and the board's `help` describe it.
+
+    Args:
+        dropped: numbers of samples that are lost on the way.
+        refused: words of commands that it answers with an error.
+        buffer_percent: what its time stamps say of its buffer.
+    """
+
+    def __init__(
+        self, load: Load, dropped: Sequence[int] = (), refused: Sequence[str] = (), buffer_percent: int = 0
+    ) -> None:
+        self._dropped = set(dropped)
+        self._refused = refused
+        self._buffer_percent = buffer_percent
+        self.commands: list[str] = []
+        self._pending = b""
+        self._level, self._events = 0, 0
+        super().__init__(load)
+
+    def receive(self, data: bytes) -> None:
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        for line in lines:
+            command = line.decode()
+            self.commands.append(command)
+            if command.split()[0] in self._refused:
+                self.send(f"\r\nPowerShield > error {command}\r\nError detail: not today\r\n".encode())
+                continue
+            if command.startswith("freq "):
+                self.rate_hz = {"1k": 1000, "5k": 5000, "10k": 10000}[command.split()[1]]
+            self.send(f"\r\nPowerShield > ack {command}\r\n".encode())
+            if command == "start":
+                self.start()
+            elif command == "stop":
+                self.is_sampling = False
+                self.send(b"end\r\nPowerShield > Acquisition completed\r\n")
+
+    def encode(self, index: np.ndarray, amperes: np.ndarray, level: np.ndarray) -> bytes:
+        lines = []
+        for number, current, on in zip(index.tolist(), amperes.tolist(), level.tolist(), strict=True):
+            if self._level and not on:
+                self._events += 1
+                lines.append(f"event {self._events} ris")
+            self._level = on
+            if number % 1000 == 0:
+                ms = number * 1000 // self.rate_hz
+                lines.append(f"TimeStamp: {ms // 1000:03}s {ms % 1000:03}ms, buff {self._buffer_percent:02}%")
+            if number not in self._dropped:
+                digits, exponent = f"{current:.3e}".split("e")
+                lines.append(f"{digits.replace('.', '')}{int(exponent) - 3:+03}")
+        return "".join(f"{line}\r\n" for line in lines).encode()

@@ -198,6 +198,7 @@ def test_energy_of_a_device_without_a_pin_says_how_to_get_one(
         meter = ("--meter", f"ppk2:{kit.port}", "--volts", "3")
         code, _, err = run_energy(capsys, model_path, "--target", "micropython", *meter)
         assert code == ExitCode.MEASUREMENT_FAILED and "thimble flash --package --serve --trigger" in err
+        kit.settle()
         assert kit.commands[-1] != b"\x06"  # never started
 
 
@@ -240,6 +241,7 @@ def test_energy_interrupted_stops_the_meter_and_the_device_answers(
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (ExitCode.INTERRUPTED, "")
         assert err.splitlines()[-1] == "thimble: interrupted"
+        kit.settle()
         assert not kit.is_sampling and not (tmp_path / "x.npz").exists()
     with device.connect() as client:
         assert len(client.bench(1)) == 1

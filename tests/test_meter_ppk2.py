@@ -120,6 +120,7 @@ def record(name: str, volts: float | None, seconds: float) -> Samples:
 def test_simulated_kit_gives_its_load_in_every_range() -> None:
     with SimulatedPpk2(steps, dropped=[5000, 5001], leftover=b"") as kit:
         samples = record(f"ppk2:{kit.port}", 3.3, 0.6)
+        kit.settle()
         commands = list(kit.commands)
     assert commands[0] == b"\x07" and b"\x11\x02" in commands and b"\x0d\x0c\xe4" in commands  # 3300 mV
     assert commands.index(b"\x0d\x0c\xe4") < commands.index(b"\x0c\x01") < commands.index(b"\x06")
@@ -148,6 +149,7 @@ def test_simulated_kit_as_ampere_meter_sets_no_voltage() -> None:
         assert data.voltage_volts[0] == 3.0
         meter.stop()
         meter.close()
+        kit.settle()
         assert b"\x11\x01" in kit.commands
         assert not [command for command in kit.commands if command[0] == 0x0D]
 
