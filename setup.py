@@ -19,6 +19,7 @@ from host_tools.native_extension import COMPILE, builder, include_folders, sourc
 DATA_FOLDERS = {
     "host_tools.data.boards": ("boards", ["*/board.toml", "*.md"]),
     "host_tools.data.core": ("firmware/core", ["**/*.h", "**/*.c", "**/*.mk", "**/*.md"]),
+    "host_tools.data.meter": ("firmware/meter", ["*.py"]),
     "host_tools.data.platform": ("firmware/platform", ["**/*.h", "**/*.c", "**/*.ld"]),
     "host_tools.data.server": ("firmware/server", ["**/*.h", "**/*.c", "**/*.md"]),
 }

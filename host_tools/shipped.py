@@ -37,6 +37,11 @@ def platform_folder() -> Path:
     return _folder("platform", "firmware/platform")
 
 
+def meter_folder() -> Path:
+    """Folder of the program that has a MicroPython board read a power meter's chip."""
+    return _folder("meter", "firmware/meter")
+
+
 def device_package_folder() -> Path:
     """Folder of the MicroPython package `thimble`, as it is copied to a board.
 
