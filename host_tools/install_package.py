@@ -157,10 +157,11 @@ def install(
             back.
     """
     found = runtime(board)
-    files = build(found.architecture, features, trigger)
-    check_compatible(files, found)
     folder = f"{found.library}/{PACKAGE}"
     there = board.names(folder)
+    # Once there it stays: a main.py may need it.
+    files = build(found.architecture, features, trigger or "trigger.mpy" in there)
+    check_compatible(files, found)
     paths = {f"{found.library}/{name}": data for name, data in files.items()}
     changed = {
         path: data

@@ -27,7 +27,7 @@ from host_tools.exit_codes import ExitCode
 from host_tools.meters.trace import load_trace, save_trace
 from tests.conftest import require_tool
 from tests.device_models import packed_model
-from tests.simulated_meters import PinLog, SimulatedPpk2
+from tests.simulated_meters import PinLog, SimulatedLpm01a, SimulatedPpk2
 from tests.traces import rectangles, trace_of
 
 Capture = pytest.CaptureFixture[str]
@@ -125,6 +125,22 @@ def test_energy_by_a_simulated_ppk2_is_the_load_and_its_trace_gives_it_again(
     assert again["measurement"] == measured and again["board"] == figures["board"]
     with device.connect() as client:
         assert client.hello.model_sha256.hex() == figures["sha256"]
+
+
+def test_energy_by_a_meter_that_sees_ends_takes_lengths_from_the_device(
+    device: serve.ServerProcess, load: PinLog, model_path: Path, capsys: Capture
+) -> None:
+    with SimulatedLpm01a(load) as board:
+        arguments = (model_path, "--port", device.port, "--meter", f"lpm01a:{board.port}", "--volts", "3")
+        code, out, err = run_energy(capsys, *arguments, *QUICK, "--json")
+    assert (code, err) == (0, "")
+    measured = json.loads(out)["measurement"]
+    assert measured["meter"] == "ST X-NUCLEO-LPM01A, dynamic mode" and measured["sample_rate_hz"] == 5000
+    for window in measured["windows"]:
+        seconds = window["end_s"] - window["start_s"]
+        assert seconds == pytest.approx(window["device_us"] / 1e6, rel=1e-6)
+        assert window["gross_uj"] == pytest.approx(ACTIVE_A * 3 * seconds * 1e6, rel=0.15)
+        assert window["idle_mw"] == pytest.approx(IDLE_A * 3 * 1e3, rel=0.15)
 
 
 def test_energy_for_people_says_net_gross_vcc_and_spread(

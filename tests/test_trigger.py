@@ -154,4 +154,6 @@ def test_install_with_trigger_brings_its_module(micropython: Path, mpy_cross: Pa
         done = install(board, trigger=True)
         assert f"{done.folder}/trigger.mpy" in done.written
         assert install_main(board, pin="GP15") and not install_main(board, pin="GP15")
+        again = install(board)
+        assert f"{done.folder}/trigger.mpy" in again.kept and not again.removed
     assert "Pin('GP15', Pin.OUT, value=0)" in (tmp_path / "main.py").read_text()

@@ -27,6 +27,7 @@ for module in (host_tools, model_packager, thimble):
     print(pathlib.Path(module.__file__).parent)
 print(host_tools.shipped.boards_folder())
 print(host_tools.shipped.core_folder())
+print(host_tools.shipped.meter_folder())
 print(host_tools.shipped.platform_folder())
 print(host_tools.shipped.server_folder())
 print(host_tools.shipped.device_package_folder())
@@ -113,7 +114,7 @@ def test_wheel_installed_modules_come_from_the_installation(installation: Path, 
     done = run_installed(installation, tmp_path, "-c", PROBE)
     assert done.returncode == 0, done.stderr
     folders = [Path(line) for line in done.stdout.splitlines()]
-    assert len(folders) == 8
+    assert len(folders) == 9
     assert all(folder.is_relative_to(installation) and folder.is_dir() for folder in folders)
 
 

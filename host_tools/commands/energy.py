@@ -28,7 +28,7 @@ HELP = "measure the energy of an inference with a power meter, or estimate it wi
 WINDOWS, SECONDS, IDLE_S = 5, 10.0, 1.0
 MOST_SECONDS = 100.0  # a 32-bit counter of a device's clock may wrap a little later
 MOST_RUNS = 0xFFFF  # of one BENCH
-LATENCY_RUNS = 5
+LATENCY_RUNS, SLOW_S = 5, 2.0
 QUIET_SHARE = 0.9  # of the expected time, in which nothing is sent to the device
 
 
@@ -146,10 +146,11 @@ def _deploy(client: Client, file: bytes) -> None:
 
 
 def _latency(client: Client) -> float:
-    """The median of some runs after a first one, in the unit of the device's clock."""
+    """The median of some runs after a first one, in microseconds; of a slow network that first one."""
     from statistics import median
 
-    return median(client.bench(LATENCY_RUNS + 1)[1:])
+    (first_us,) = client.bench(1)
+    return first_us if first_us > SLOW_S * 1e6 else median(client.bench(LATENCY_RUNS))
 
 
 def _device_figures(arguments: argparse.Namespace, file: bytes) -> dict[str, Any]:
