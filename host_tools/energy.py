@@ -14,6 +14,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,15 @@ def _spans(trace: Trace) -> list[tuple[float, float]]:
             "pin wired to the meter?"
         )
     if info.trigger_marks == END:
-        ends = samples.time_s[rising]
-        return [(float(end - us / 1e6), float(end)) for end, us in zip(ends, info.device_us, strict=True)]
+        stops = samples.time_s[rising]
+        spans = [(float(end - us / 1e6), float(end)) for end, us in zip(stops, info.device_us, strict=True)]
+        for number, ((_, before_s), (start_s, _)) in enumerate(pairwise(spans), 2):
+            if start_s < before_s:
+                raise MissingTrigger(
+                    f"trigger window {number} ended {spans[number - 1][1] - before_s:.4g} s after the one "
+                    "before, and was longer by the device's clock: something else moves the trigger"
+                )
+        return spans
     starts, ends = samples.time_s[rising], samples.time_s[falling]
     return [(float(start), float(end)) for start, end in zip(starts, ends, strict=True)]
 

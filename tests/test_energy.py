@@ -112,6 +112,15 @@ def test_measure_from_ends_alone_takes_the_length_from_the_device() -> None:
     assert measure(trace).gross_uj.mean == pytest.approx(ACTIVE_W / 10 * 1e6, rel=1e-6)
 
 
+def test_measure_from_ends_refuses_windows_that_overlap() -> None:
+    samples = rectangles(WINDOWS, 7.0)
+    ends = np.zeros(len(samples), bool)
+    ends[[20_000, 25_000, 60_000]] = True
+    trace = trace_of(replace(samples, trigger=ends), WINDOWS, trigger_marks=END)
+    with pytest.raises(MissingTrigger, match=r"window 2 ended 0\.5 s after the one before"):
+        measure(trace)
+
+
 def test_measure_bridges_few_lost_samples_and_refuses_many() -> None:
     samples = rectangles(WINDOWS, 7.0)
     few = without(samples, np.arange(12_000, 12_009))  # 9 of 10,000 in the first window

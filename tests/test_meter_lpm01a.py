@@ -45,8 +45,8 @@ def test_lost_samples_are_seen_by_the_time_stamps_and_by_broken_lines() -> None:
     lines = ["1000-06\r\n"] * 990 + ["TimeStamp: 000s 200ms, buff 01%\r\n"] + ["1000-06\r\n"] * 3
     numbers = np.rint(decoder().decode("".join(lines).encode()).time_s * 5000)
     assert numbers[-4:].tolist() == [989, 1000, 1001, 1002]
-    broken = decoder().decode(b"1000-06\r\n10001000-06\r\n1000-06\r\n")
-    assert np.rint(broken.time_s * 5000).tolist() == [0, 2]
+    broken = decoder().decode(b"1000-06\r\n10001000-06\r\n1000+99\r\n1000-06\r\n")
+    assert np.rint(broken.time_s * 5000).tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("line", [b"error: overcurrent\r\n", b"PowerShield > Error 12\r\n"])

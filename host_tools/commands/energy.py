@@ -118,9 +118,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     from model_packager.errors import UsageError
 
-    if arguments.windows < 1 or not 0 < arguments.seconds <= MOST_SECONDS or arguments.idle <= 0:
+    if (
+        arguments.windows < 1
+        or not 0 < arguments.seconds <= MOST_SECONDS
+        or not 0 < arguments.idle <= MOST_SECONDS
+    ):
         raise UsageError(
-            f"--windows must be at least 1, --seconds above 0 and at most {MOST_SECONDS:g}, --idle above 0"
+            f"--windows must be at least 1, --seconds and --idle above 0 and at most {MOST_SECONDS:g}"
         )
     if arguments.volts is not None and not 0 < arguments.volts < math.inf:
         raise UsageError("--volts must be above 0")
@@ -175,6 +179,7 @@ def _record(arguments: argparse.Namespace, name: MeterName, file: bytes) -> tupl
     from host_tools.devices import open_device
     from host_tools.meters.meter import open_meter
     from host_tools.meters.trace import Trace, TraceInfo, save_trace
+    from host_tools.progress import progress_bar
 
     # The meter first: it may be what gives the device its power.
     with contextlib.closing(open_meter(name, arguments.volts)) as meter:
@@ -198,7 +203,8 @@ def _record(arguments: argparse.Namespace, name: MeterName, file: bytes) -> tupl
             )
     trace = Trace(samples, info)
     if arguments.save_trace:
-        save_trace(arguments.save_trace, trace)
+        with progress_bar("save") as progress:
+            save_trace(arguments.save_trace, trace, progress)
     return trace, latency_us
 
 

@@ -26,6 +26,7 @@ BAUD = 3_686_400
 LEAST_VOLTS, MOST_VOLTS = 1.8, 3.3
 RATE_HZ, RATE = 5000, "5k"  # the highest in this format without a limit of time
 MOST_AMPERES = {"dyn": 0.050, "stat": 0.200}
+IMPOSSIBLE_AMPERES = 10.0  # a line that says so is broken
 ANSWER_WAIT_S = 10.0  # `volt` calibrates the board
 STOP_WAIT_S = 3.0
 PROMPT = "PowerShield >"
@@ -71,9 +72,10 @@ class LineDecoder:
         ends: list[bool] = []
         for line in lines:
             line = line.strip()
-            if found := SAMPLE.fullmatch(line):
+            found = SAMPLE.fullmatch(line)
+            if found and (value := int(found[1]) * 10.0 ** int(found[2])) < IMPOSSIBLE_AMPERES:
                 places.append(self._index)
-                amperes.append(int(found[1]) * 10.0 ** int(found[2]))
+                amperes.append(value)
                 ends.append(self._has_fallen)
                 self._has_fallen = False
                 self._index += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from host_tools.atomic_file import replacing
 from model_packager.errors import UsageError
 
 FORMAT = 1
+Progress = Callable[[int, int], None]
 # The trigger is on from the first sample of a window to its last; or on only where a window has just ended,
 # from a meter that sees one edge: the window began as long before as the device says.
 LEVEL, END = "level", "end"
@@ -98,18 +99,27 @@ class Trace:
     info: TraceInfo
 
 
-def save_trace(path: str | Path, trace: Trace) -> None:
-    """Write a trace file; whole or not at all.
+def save_trace(path: str | Path, trace: Trace, progress: Progress = lambda done, whole: None) -> None:
+    """Write a trace file; whole or not at all. `progress` is called with the bytes done and in all.
 
     Raises:
         UsageError: the name does not end in .npz.
         OSError: the file cannot be written.
     """
     check_trace_path(path)
-    columns = {name: getattr(trace.samples, name) for name in DTYPES}
-    info = json.dumps({"format": FORMAT, **asdict(trace.info)})
-    with replacing(path) as file:
-        np.savez_compressed(file, info=np.array(info), **columns)
+    info = np.array(json.dumps({"format": FORMAT, **asdict(trace.info)}))
+    arrays = {"info": info, **{name: getattr(trace.samples, name) for name in DTYPES}}
+    done, whole = 0, sum(array.nbytes for array in arrays.values())
+    # As np.savez_compressed, which takes three times as long for a tenth less.
+    with (
+        replacing(path) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
+                np.lib.format.write_array(part, np.asarray(array), allow_pickle=False)
+            done += array.nbytes
+            progress(done, whole)
 
 
 def check_trace_path(path: str | Path) -> None:
