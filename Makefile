@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
-EXTRAS := dev,judge,onnx,demo,sign
+EXTRAS := dev,judge,onnx,demo,sign,report
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: setup test test-train check-generated lint demo bench bench-core firmware wheel lock clean

@@ -56,7 +56,10 @@ setup(
         "thimble": "firmware/thimble",
         **{package: folder for package, (folder, _) in DATA_FOLDERS.items()},
     },
-    package_data={package: patterns for package, (_, patterns) in DATA_FOLDERS.items()},
+    package_data={
+        "host_tools.report": ["style.css"],
+        **{package: patterns for package, (_, patterns) in DATA_FOLDERS.items()},
+    },
     include_package_data=False,
     ext_modules=[core_extension()],
     cmdclass={"build_ext": BuildExtension},

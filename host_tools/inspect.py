@@ -7,13 +7,13 @@ weight matrix, with the constants that it alone uses, to one `WeightsRow`."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from model_packager import container
 from model_packager.encoders.descriptor import StreamDescriptor
-from model_packager.format_table import ConstantKind, Feature, FloatFormat, OperatorKind
+from model_packager.format_table import ConstantKind, Feature, FloatFormat, OperatorKind, TensorFlag
 from model_packager.model import Model
 from model_packager.passes.kernel_scratch import (
     is_fused_tail,
@@ -21,7 +21,7 @@ from model_packager.passes.kernel_scratch import (
     operator_stream_scratch_bytes,
     ram_peak_bytes,
 )
-from model_packager.passes.lifetimes import living_ends
+from model_packager.passes.lifetimes import arena_spans, living_ends
 from model_packager.passes.plan_memory import arena_occupancy
 
 # What a span of `container.byte_map` belongs to, by the start of its label; the first match counts.
@@ -90,6 +90,23 @@ class RamRow:
 
 
 @dataclass(frozen=True)
+class TensorRow:
+    """A tensor's place in the arena: `size_bytes` from `arena_offset`, during the operators `first_operator`
+    to `last_operator`; a model input lives from before the first (-1), an output until after the last. A
+    fused pair is one step, and the tensor between its operators has no place. ``role``: input, output, state
+    (kept from one inference to the next) or inner."""
+
+    tensor: int
+    role: str
+    shape: tuple[int, ...]
+    dtype: str
+    arena_offset: int
+    size_bytes: int
+    first_operator: int = field(metadata={"signed": True})
+    last_operator: int
+
+
+@dataclass(frozen=True)
 class PortRow:
     """A model input or output."""
 
@@ -121,6 +138,7 @@ class Inspection:
     ports: tuple[PortRow, ...]
     weights: tuple[WeightsRow, ...]
     ram: tuple[RamRow, ...]
+    tensors: tuple[TensorRow, ...]
     parts: tuple[FilePart, ...]
 
     @property
@@ -191,6 +209,30 @@ def _ram(model: Model) -> tuple[RamRow, ...]:
     return tuple(rows)
 
 
+def _role(model: Model, tensor: int) -> str:
+    if model.tensors[tensor].flags & TensorFlag.PERSISTENT:
+        return "state"
+    if tensor in (port.tensor for port in model.outputs):
+        return "output"
+    return "input" if tensor in (port.tensor for port in model.inputs) else "inner"
+
+
+def _tensors(model: Model) -> tuple[TensorRow, ...]:
+    return tuple(
+        TensorRow(
+            tensor,
+            _role(model, tensor),
+            tuple(model.tensors[tensor].shape),
+            model.tensors[tensor].dtype.name.lower(),
+            model.tensors[tensor].arena_offset,
+            model.tensors[tensor].size_bytes,
+            first,
+            last,
+        )
+        for tensor, (first, last) in sorted(arena_spans(model).items())
+    )
+
+
 def _ports(model: Model) -> tuple[PortRow, ...]:
     return tuple(
         PortRow(
@@ -235,5 +277,6 @@ def inspect_file(data: bytes) -> Inspection:
         ports=_ports(model),
         weights=_weights(parsed, model),
         ram=_ram(model),
+        tensors=_tensors(model),
         parts=_parts(parsed),
     )

@@ -106,10 +106,11 @@ def test_training_picture_has_a_mark_for_each_result_and_published_figure() -> N
     from xml.etree import ElementTree
 
     from benchmarks.training import PUBLISHED, all_runs, load_result
-    from benchmarks.training_picture import COLOURS, NETWORKS, draw
+    from benchmarks.training_picture import NETWORKS, draw
+    from host_tools.picture import COLOURS
 
     marks = [element.get("fill") for element in ElementTree.fromstring(draw()).iter() if element.get("d")]
-    assert marks.count(COLOURS["published"]) == len(PUBLISHED) + 1  # one in the legend
+    assert marks.count(COLOURS["orange"][0]) == len(PUBLISHED) + 1  # one in the legend
     circles = [element for element in ElementTree.fromstring(draw()).iter() if element.tag.endswith("circle")]
     recorded = [
         run for run in all_runs().values() if load_result(run) is not None and run.network in NETWORKS

@@ -9,6 +9,7 @@ from model_packager.errors import PackError
 from model_packager.format_table import OperatorKind, ScheduleKind, TensorFlag
 from model_packager.model import Model
 from model_packager.passes.kernel_scratch import kernel_scratch_bytes, ram_peak_bytes
+from model_packager.passes.lifetimes import arena_spans
 from model_packager.passes.place_tensors import Block, Span, live_bytes, place_tensors
 from model_packager.passes.plan_memory import PlanOptions, arena_occupancy, plan_memory, verify_plan
 from tests.random_networks import NetworkBuilder, random_network
@@ -153,6 +154,20 @@ def test_arena_occupancy_planned_network_reaches_the_arena_size() -> None:
         occupancy = arena_occupancy(plan_memory(model))
         assert len(occupancy) == len(model.operators)
         assert max(occupancy) == model.arena_bytes
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_arena_spans_cover_the_bytes_that_arena_occupancy_counts(seed: int) -> None:
+    model = plan_memory(random_network(seed, 3 + seed % 12))
+    occupancy = arena_occupancy(model)
+    for index, counted_bytes in enumerate(occupancy):
+        covered: set[int] = set()
+        for tensor, (first, last) in arena_spans(model).items():
+            if first <= index <= last:
+                start = model.tensors[tensor].arena_offset
+                size_bytes = -(-model.tensors[tensor].size_bytes // 4) * 4  # places are aligned
+                covered |= set(range(start, start + size_bytes))
+        assert len(covered) == counted_bytes, index
 
 
 def test_place_tensors_chain_reuses_what_has_died() -> None:

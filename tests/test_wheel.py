@@ -78,6 +78,11 @@ def test_wheel_top_level_holds_only_the_three_packages(wheel: Path) -> None:
     assert packages == {"host_tools", "model_packager", "thimble"}
 
 
+def test_wheel_holds_the_style_of_reports(wheel: Path, repository: Path) -> None:
+    style = zipfile.ZipFile(wheel).read("host_tools/report/style.css")
+    assert style == (repository / "host_tools" / "report" / "style.css").read_bytes()
+
+
 def test_wheel_sources_are_all_there(wheel: Path, repository: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, installed in (

@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from host_tools.analysis_picture import draw
     from host_tools.atomic_file import replacing
+    from host_tools.client import trailer_sha256
     from host_tools.tables import stdout_console
     from model_packager.errors import UsageError
 
@@ -47,7 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
         with replacing(arguments.picture) as file:
             file.write(draw(analysis).encode())
     if arguments.json:
-        print(json.dumps(as_dictionary(analysis, arguments.layer)))
+        data = Path(arguments.model).read_bytes()
+        is_packed = arguments.model.lower().endswith(".thimble")
+        sha256 = trailer_sha256(data).hex() if is_packed else None
+        identity = {"kind": "analyze", "model": arguments.model, "sha256": sha256}
+        print(json.dumps({**identity, **as_dictionary(analysis, arguments.layer)}))
     elif arguments.layer is not None:
         print_layer(stdout_console(), analysis.layers[arguments.layer])
     else:

@@ -76,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     unit = figures["unit"]
     macs = sum(map(model.mac_count, model.operators))
     figures |= {
+        "kind": "bench",
+        "model": arguments.model,
         "warm_up_runs": arguments.warm_up,
         "macs": macs,
         "macs_per_s": round(macs / figures["median_us"] * 1e6) if unit == "us" and macs else None,

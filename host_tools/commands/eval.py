@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate with a progress bar on stderr, print the figures."""
     from pathlib import Path
 
+    from host_tools.client import trailer_sha256
     from host_tools.evaluate import evaluate, split_labels
     from host_tools.judges import open_judge, original_beside
     from host_tools.progress import progress_bar
@@ -73,7 +74,17 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         target.close()
     if arguments.json:
-        print(json.dumps({"target": arguments.target, **asdict(result)}))
+        figures = {
+            "kind": "eval",
+            "model": arguments.model,
+            "sha256": trailer_sha256(data).hex(),
+            "file_bytes": len(data),
+            "data": arguments.data,
+            "original": str(original) if original else None,
+            "original_bytes": original.stat().st_size if original else None,
+            "target": arguments.target,
+        }
+        print(json.dumps({**figures, **asdict(result)}))
     else:
         _print(arguments.model, arguments.target, str(original), result)
     return 0

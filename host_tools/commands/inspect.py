@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     inspection = inspect_file(Path(arguments.model).read_bytes())
     if arguments.json:
-        print(json.dumps(asdict(inspection)))
+        print(json.dumps({"kind": "inspect", "model": arguments.model, **asdict(inspection)}))
         return 0
     print_inspection(stdout_console(), inspection, arguments.model)
     return 0

@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Pack, write beside and rename, print what was saved."""
     from host_tools.atomic_file import replacing
     from host_tools.boards import load_board
+    from host_tools.client import trailer_sha256
     from host_tools.encoding_pool import encoding_pool
     from host_tools.fit import check_fit
     from host_tools.progress import progress_bar
@@ -115,7 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = round(time.monotonic() - started, 2)
     report = result.report
     if arguments.json:
-        figures = {"output": str(output), **asdict(report), "seconds": seconds}
+        identity = {"kind": "pack", "output": str(output), "sha256": trailer_sha256(result.data).hex()}
+        figures = {**identity, **asdict(report), "seconds": seconds}
         if board is not None:
             figures["board"] = {"name": board.name, "needs": [asdict(need) for need in needs]}
         print(json.dumps(figures))

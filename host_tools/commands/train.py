@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
 
     from host_tools.atomic_file import replacing
+    from host_tools.client import trailer_sha256
     from host_tools.progress import progress_bar
     from model_packager.errors import UsageError
 
@@ -67,7 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
     with replacing(output) as file:
         file.write(result.packed.data)
     figures = {
+        "kind": "train",
         "output": str(output),
+        "sha256": trailer_sha256(result.packed.data).hex(),
         "file_bytes": len(result.packed.data),
         "accuracy": round(result.accuracy, 3),
         "float_accuracy": round(result.float_accuracy, 3),

@@ -52,18 +52,33 @@ class Lifetimes:
         return self.first[tensor] <= operator_index <= self.last[tensor]
 
 
-def living_ends(model: Model) -> list[int]:
-    """Per operator, where the arena is free from: the highest end of a tensor that lives while it runs,
-    rounded up to 4 bytes. Both operators of a fused pair have the same value, and the tensor between them has
-    no place."""
+def arena_spans(model: Model) -> dict[int, tuple[int, int]]:
+    """Tensor -> the first and last operator during which it has its place in the arena, by the model's
+    schedules; -1 and ``len(operators)`` as in ``Lifetimes``. Both operators of a fused pair are one step:
+    what either reads or writes lives during both, and the tensor between them has no place.
+    """
     lifetimes = Lifetimes(model)
-    hidden = {operator.outputs[0] for operator in model.operators if operator.schedule in FUSED}
-    ends = []
-    for index in range(len(model.operators)):
-        living = [i for i in range(len(model.tensors)) if i not in hidden and lifetimes.alive(i, index)]
-        tops = [model.tensors[i].arena_offset + model.tensors[i].size_bytes for i in living]
-        ends.append(-(-max(tops, default=0) // 4) * 4)
+    spans = {
+        tensor: (lifetimes.first[tensor], lifetimes.last[tensor])
+        for tensor in range(len(model.tensors))
+        if lifetimes.used(tensor)
+    }
     for index, operator in enumerate(model.operators):
         if operator.schedule in FUSED:
-            ends[index] = ends[index + 1] = max(ends[index], ends[index + 1])
-    return ends
+            spans.pop(operator.outputs[0])
+            for tensor in model.operators[index + 1].outputs:
+                spans[tensor] = (min(spans[tensor][0], index), spans[tensor][1])
+            for tensor in operator.inputs:
+                spans[tensor] = (spans[tensor][0], max(spans[tensor][1], index + 1))
+    return spans
+
+
+def living_ends(model: Model) -> list[int]:
+    """Per operator, where the arena is free from: the highest end of a tensor that has its place in it then
+    (``arena_spans``), rounded up to 4 bytes."""
+    ends = [0] * len(model.operators)
+    for tensor, (first, last) in arena_spans(model).items():
+        end = model.tensors[tensor].arena_offset + model.tensors[tensor].size_bytes
+        for index in range(max(first, 0), min(last + 1, len(ends))):
+            ends[index] = max(ends[index], end)
+    return [-(-end // 4) * 4 for end in ends]
