@@ -20,7 +20,7 @@ from tests.micropython_prompt import evaluated, micropython_prompt
 from tests.simulated_meters import SimulatedMeter
 
 CHIP_SOURCE = Path(__file__).with_name("simulated_ina.py")
-OPTIONS = "shunt_ohms=0.5,trigger=GP9,address=68,sda=4,scl=5"
+OPTIONS = "shunt_ohms=0.5,trigger=GP9,address=0x44,sda=4,scl=5"
 
 
 def record(us: int, shunt: bytes, bus: bytes, pin: int) -> bytes:

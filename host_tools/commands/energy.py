@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from host_tools.boards import Board
     from host_tools.client import Client
-    from host_tools.meters.meter import Meter, MeterName
+    from host_tools.meters.meter import Meter, MeterName, Recorder
     from host_tools.meters.trace import Samples, Trace
 
 HELP = "measure the energy of an inference with a power meter, or estimate it without one"
@@ -149,21 +149,24 @@ def _deploy(client: Client, file: bytes) -> None:
         client.deploy(file, progress=progress)
 
 
-def _latency(client: Client) -> float:
-    """The median of some runs after a first one, in microseconds; of a slow network that first one."""
-    from statistics import median
+def _latencies(client: Client) -> list[int]:
+    """Microseconds of some runs after a first one; of a slow network that first one alone."""
+    from host_tools.progress import progress_bar
 
-    (first_us,) = client.bench(1)
-    return first_us if first_us > SLOW_S * 1e6 else median(client.bench(LATENCY_RUNS))
+    with progress_bar("latency") as progress:
+        first = client.bench(1)
+        return first if first[0] > SLOW_S * 1e6 else client.bench(LATENCY_RUNS, progress)
 
 
 def _device_figures(arguments: argparse.Namespace, file: bytes) -> dict[str, Any]:
     """Board and latency, without a meter."""
+    from statistics import median
+
     from host_tools.devices import open_device
 
     with open_device(arguments.target) as client:
         _deploy(client, file)
-        latency = _latency(client) if client.time_unit == "us" else None
+        latency = median(_latencies(client)) if client.time_unit == "us" else None
         return {"board": client.hello.board, "latency_us": latency}
 
 
@@ -176,6 +179,8 @@ def _by_current(words: str, latency_us: float | None) -> dict[str, Any] | None:
 
 def _record(arguments: argparse.Namespace, name: MeterName, file: bytes) -> tuple[Trace, float]:
     """The recording of all windows, and the latency in microseconds."""
+    from statistics import median
+
     from host_tools.devices import open_device
     from host_tools.meters.meter import open_meter
     from host_tools.meters.trace import Trace, TraceInfo, save_trace
@@ -187,9 +192,10 @@ def _record(arguments: argparse.Namespace, name: MeterName, file: bytes) -> tupl
             _check_device(client)
             _check_supply(meter, client.hello.board)
             _deploy(client, file)
-            latency_us = _latency(client)
-            plan = _plan(arguments, latency_us)
-            recorder, device_us = _windows(arguments, client, meter, plan, latency_us)
+            latencies_us = _latencies(client)
+            windows, runs = _plan(arguments, min(latencies_us))  # no window is to be shorter than `--seconds`
+            window_s = runs * median(latencies_us) / 1e6
+            recorder, device_us = _windows(arguments, client, meter, windows, runs, window_s)
             samples = recorder.samples()
             info = TraceInfo(
                 meter.title,
@@ -198,14 +204,14 @@ def _record(arguments: argparse.Namespace, name: MeterName, file: bytes) -> tupl
                 meter.trigger_marks,
                 client.hello.model_sha256.hex(),
                 client.hello.board,
-                (plan[1],) * plan[0],
+                (runs,) * windows,
                 tuple(device_us),
             )
     trace = Trace(samples, info)
     if arguments.save_trace:
         with progress_bar("save") as progress:
             save_trace(arguments.save_trace, trace, progress)
-    return trace, latency_us
+    return trace, median(latencies_us)
 
 
 def _check_device(client: Client) -> None:
@@ -253,15 +259,15 @@ def _windows(
     arguments: argparse.Namespace,
     client: Client,
     meter: Meter,
-    plan: tuple[int, int],
-    latency_us: float,
-) -> tuple[Any, list[int]]:
-    """Record `plan`; the recorder, and the microseconds of each window by the device's clock."""
+    windows: int,
+    runs: int,
+    window_s: float,
+) -> tuple[Recorder, list[int]]:
+    """Record; the recorder, and the microseconds of each window by the device's clock. `window_s`: about how
+    long a window of `runs` inferences will be."""
     from host_tools.meters.meter import Recorder
     from host_tools.progress import progress_bar
 
-    windows, runs = plan
-    window_s = runs * latency_us / 1e6
     whole_ms = round((windows * window_s + (windows + 1) * arguments.idle) * 1e3)
     device_us: list[int] = []
     with progress_bar("measure") as progress:

@@ -20,6 +20,11 @@ from model_packager.errors import DeviceTimeout, UsageError
 DRIVERS = ("ppk2", "lpm01a", "js220", "ina")
 REPLAY = "replay"
 FIRST_SAMPLE_WAIT_S = 5.0
+CONVERSIONS: dict[str, Callable[[str], Any]] = {
+    "int": lambda text: int(text, 0),  # also 0x40
+    "float": float,
+    "str": str,
+}
 READ_S = 0.1  # an interrupt is noticed within this time
 
 
@@ -88,7 +93,7 @@ def _options(kind: str, given: dict[str, str], options_type: type) -> Any:
     for name, text in given.items():
         if name not in known:
             raise UsageError(f"the meter {kind} has no option {name!r}; it has {', '.join(known)}")
-        convert = {"int": int, "float": float}.get(str(known[name].type).partition(" ")[0], str)
+        convert = CONVERSIONS[str(known[name].type)]
         try:
             values[name] = convert(text)
         except ValueError:
