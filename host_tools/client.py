@@ -333,12 +333,19 @@ class Client:
         """Clear the model's persistent tensors, or have the server load its stored model again."""
         self.request(Message.RESET, pack(table.RESET_REQUEST, kind=kind), LOAD_WAIT_S)
 
-    def deploy(self, file: bytes, force: bool = False, progress: Progress | None = None) -> Deployment:
+    def deploy(
+        self,
+        file: bytes,
+        force: bool = False,
+        progress: Progress | None = None,
+        verifying: Callable[[], None] = lambda: None,
+    ) -> Deployment:
         """Replace the device's model by `file`, unless it runs that model already.
 
         Args:
             force: replace also a newer version, and send even what the device has already.
             progress: called after each piece with bytes done and bytes in all.
+            verifying: called when all pieces are sent, before the device verifies, loads and tries them.
 
         Raises:
             DeviceRefused: the device refused the file and keeps its model.
@@ -356,6 +363,7 @@ class Client:
         started = time.monotonic()
         sent_bytes = self._send(file, force, progress)
         sent_s = time.monotonic() - started
+        verifying()
         try:
             load_us = self._commit(sha256)
         except KeyboardInterrupt:

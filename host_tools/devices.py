@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from serial.tools import list_ports
 
 from host_tools import serve
-from host_tools.client import Client
+from host_tools.client import Client, Deployment
+from host_tools.progress import progress_bar
 from host_tools.transports import SerialTransport
 from model_packager.errors import DeviceTimeout, NoDeviceError
 
@@ -76,3 +77,9 @@ def open_device(name: str | None) -> Iterator[Client]:
         yield client
     finally:
         transport.close()
+
+
+def deploy_with_bar(client: Client, file: bytes, force: bool = False, title: str = "deploy") -> Deployment:
+    """`Client.deploy` with a progress bar, which also moves while the device verifies the file."""
+    with progress_bar(title) as progress:
+        return client.deploy(file, force, progress, lambda: progress.wait("verify"))

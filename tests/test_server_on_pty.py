@@ -24,12 +24,12 @@ import pytest
 
 from host_tools import cli, serve
 from host_tools.client import Client, trailer_sha256
-from host_tools.codec import MAX_FRAME_BYTES
+from host_tools.codec import MAX_FRAME_BYTES, FrameReader
 from host_tools.exit_codes import ExitCode
 from host_tools.transports import SerialTransport
 from model_packager import container
 from model_packager.errors import DeviceError, DeviceRefused, NoDeviceError
-from model_packager.format_table import Capability, ErrorCode, ModelState
+from model_packager.format_table import Capability, ErrorCode, Message, ModelState
 from model_packager.pack import pack
 from tests import tflite_models
 from tests.conftest import require_tool
@@ -217,20 +217,27 @@ def test_server_and_codec_compiled_for_cortex_m0_are_small(
 
 
 @contextmanager
-def slow_line(port: str, bytes_per_second: int) -> Iterator[tuple[str, Callable[[], int]]]:
-    """A pty that is joined to `port`, to it no faster than that: its name, and the bytes so far."""
+def slow_line(
+    port: str, bytes_per_second: int, commit_s: float = 0.0
+) -> Iterator[tuple[str, Callable[[], int]]]:
+    """A pty that is joined to `port`, to it no faster than that: its name, and the bytes so far. What the
+    device says while `commit_s` seconds pass after a COMMIT comes behind them."""
     master, slave = os.openpty()
     tty.setraw(slave)
     device = os.open(port, os.O_RDWR | os.O_NOCTTY)
     carried, ended = [0], threading.Event()
+    reader, held_until = FrameReader(), [0.0]
 
     def carry() -> None:
         while not ended.is_set():
-            readable, _, _ = select.select([master, device], [], [], 0.05)
+            ends = [master] if time.monotonic() < held_until[0] else [master, device]
+            readable, _, _ = select.select(ends, [], [], 0.05)
             if device in readable:
                 os.write(master, os.read(device, 4096))
             if master in readable:
                 data = os.read(master, 256)
+                if not held_until[0] and any(each.message == Message.COMMIT for each in reader.feed(data)):
+                    held_until[0] = time.monotonic() + commit_s
                 os.write(device, data)
                 carried[0] += len(data)
                 time.sleep(len(data) / bytes_per_second)
@@ -327,6 +334,50 @@ def test_deploy_command_refusals_have_their_exit_codes(
         assert len(done.stderr.splitlines()) == 1 and cases[name][1].name.lower() in done.stderr
 
 
+class DeployAtTerminal:
+    """`thimble deploy` of a file to a port, with a terminal of its own for stderr."""
+
+    def __init__(self, path: Path, port: str) -> None:
+        self._terminal, self._stderr = os.openpty()
+        self._before = termios.tcgetattr(self._terminal)
+        os.set_blocking(self._terminal, False)
+        self.shown = ""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "host_tools.cli", "deploy", str(path), "--port", port],
+            stdin=self._stderr,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, "TERM": "xterm"},
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Read the terminal until it is true; the command must still run then."""
+        while not condition():
+            assert self._process.poll() is None, self.shown
+            self.read()
+            time.sleep(0.01)
+
+    def read(self) -> None:
+        with suppress(BlockingIOError):
+            while True:
+                self.shown += os.read(self._terminal, 1 << 16).decode("utf-8", "replace")
+
+    def interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def end(self) -> tuple[int, str]:
+        """(exit code, stdout); the terminal is as it was."""
+        output, _ = self._process.communicate(timeout=30)
+        self.read()
+        # The progress bar hides the cursor while it is there.
+        assert self.shown.count("\x1b[?25h") == self.shown.count("\x1b[?25l") > 0
+        assert termios.tcgetattr(self._terminal) == self._before
+        os.close(self._terminal)
+        os.close(self._stderr)
+        return self._process.returncode, output.decode()
+
+
 def test_deploy_command_interrupted_leaves_the_old_model_and_the_terminal_as_it_was(
     tmp_path: Path, other_model: bytes, micropython: Path
 ) -> None:
@@ -338,42 +389,45 @@ def test_deploy_command_interrupted_leaves_the_old_model_and_the_terminal_as_it_
         with server.connect() as client:
             client.deploy(other_model)
         with slow_line(server.port, 8_000) as (port, carried):
-            terminal, stderr = os.openpty()
-            before = termios.tcgetattr(terminal)
-            command = [sys.executable, "-m", "host_tools.cli", "deploy", str(path), "--port", port]
-            heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-            environment = {**os.environ, "TERM": "xterm"}
-            process = subprocess.Popen(
-                command,
-                stdin=stderr,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=environment,
-                preexec_fn=heard,
-            )
-            while carried() < 0.8 * len(file):
-                assert process.poll() is None
-                time.sleep(0.01)
-            process.send_signal(signal.SIGINT)
-            output, _ = process.communicate(timeout=30)
-            os.set_blocking(terminal, False)
-            shown = ""
-            with suppress(BlockingIOError):
-                while True:
-                    shown += os.read(terminal, 1 << 16).decode("utf-8", "replace")
-            assert (process.returncode, output) == (ExitCode.INTERRUPTED, b"")
-            assert shown.rstrip().endswith("thimble: interrupted")
-            # The progress bar hides the cursor while it is there.
-            assert shown.count("\x1b[?25h") == shown.count("\x1b[?25l") > 0
-            assert termios.tcgetattr(terminal) == before
-            os.close(terminal)
-            os.close(stderr)
+            command = DeployAtTerminal(path, port)
+            command.wait_until(lambda: carried() >= 0.8 * len(file))
+            command.interrupt()
+            assert command.end() == (ExitCode.INTERRUPTED, "")
+            assert command.shown.rstrip().endswith("thimble: interrupted")
         with server.connect() as client:
             assert client.hello.model_state == ModelState.READY
             assert runs_exactly(client, other_model)
             assert 0 < client.begin(file) < len(file)  # what has arrived need not be sent again
             client.deploy(file)
             assert runs_exactly(client, file)
+
+
+@pytest.mark.parametrize("target", ["micropython", "qemu:m4"], indirect=True)
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_deploy_command_shows_that_the_device_verifies_and_can_be_interrupted_then(
+    is_interrupted: bool, target: str, tmp_path: Path, model: bytes, other_model: bytes
+) -> None:
+    """The answer to COMMIT takes two seconds, in which nobody tells the bar anything; a model that was on
+    trial then gives way to the old one."""
+    path = tmp_path / "network.thimble"
+    path.write_bytes(model)
+    with serve.start(target) as server:
+        with server.connect() as client:
+            client.deploy(other_model)
+        with slow_line(server.port, 1_000_000, commit_s=2.0) as (port, _):
+            command = DeployAtTerminal(path, port)
+            command.wait_until(lambda: "verify" in command.shown)
+            if is_interrupted:
+                command.interrupt()
+            code, output = command.end()
+            if is_interrupted:
+                assert (code, output) == (ExitCode.INTERRUPTED, "")
+                assert command.shown.rstrip().endswith("thimble: interrupted")
+            else:
+                assert code == 0 and "verified and loaded" in output
+        with server.connect() as client:
+            assert client.hello.model_state == ModelState.READY
+            assert runs_exactly(client, other_model if is_interrupted else model)
 
 
 def test_serve_command_prints_its_port_and_ends_on_interrupt(

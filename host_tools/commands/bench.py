@@ -129,12 +129,10 @@ def _raw_file(file: bytes) -> bytes:
 
 def _measure_device(arguments: argparse.Namespace, file: bytes, model: Model) -> dict[str, Any]:
     from host_tools import serve
-    from host_tools.devices import open_device
-    from host_tools.progress import progress_bar
+    from host_tools.devices import deploy_with_bar, open_device
 
     with open_device(arguments.target) as client:
-        with progress_bar("deploy") as progress:
-            deployment = client.deploy(file, arguments.load, progress)
+        deployment = deploy_with_bar(client, file, arguments.load)
         times, layers = _times(client, arguments, model)
         unit = client.time_unit
         figures = _figures(client.hello.board, client.hello.model_sha256, unit, times, layers, model)
@@ -153,28 +151,28 @@ def _times(client: Client, arguments: argparse.Namespace, model: Model) -> tuple
     inputs: list[bytes] = []
     if client.time_unit == "instructions" and model.golden is not None:
         inputs = [array.tobytes() for array in golden_inputs(model, model.golden[0])]
-    if arguments.warm_up:
-        client.bench(arguments.warm_up, None, inputs)
     with progress_bar("bench") as progress:
+        if arguments.warm_up:
+            client.bench(arguments.warm_up, None, inputs)
         times = client.bench(arguments.runs, progress, inputs)
-    return times, client.profile(inputs)
+        progress.wait("profile")
+        return times, client.profile(inputs)
 
 
 def _raw_figures(client: Client, arguments: argparse.Namespace, file: bytes, model: Model) -> dict[str, Any]:
     """What the model takes with raw weights; the device has its own file again afterwards."""
-    from host_tools.progress import progress_bar
+    from host_tools.devices import deploy_with_bar
     from model_packager.errors import DeviceRefused
 
     unit = client.time_unit
     try:
-        with progress_bar("deploy with raw weights") as progress:
-            client.deploy(_raw_file(file), progress=progress)
+        deploy_with_bar(client, _raw_file(file), title="deploy with raw weights")
     except DeviceRefused as error:
         return {"raw_refused": error.code.name.lower()}
     try:
         times, layers = _times(client, arguments, model)
     finally:
-        client.deploy(file)
+        deploy_with_bar(client, file)
     return {f"raw_median_{unit}": percentile(times, 0.5), f"raw_operators_{unit}": list(layers)}
 
 

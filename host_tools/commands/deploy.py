@@ -24,12 +24,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Send, have it verified, print the speed."""
     from pathlib import Path
 
-    from host_tools.devices import open_device
-    from host_tools.progress import progress_bar
+    from host_tools.devices import deploy_with_bar, open_device
 
     file = Path(arguments.model).read_bytes()
-    with open_device(arguments.target) as client, progress_bar("deploy") as progress:
-        deployment = client.deploy(file, arguments.force, progress)
+    with open_device(arguments.target) as client:
+        deployment = deploy_with_bar(client, file, arguments.force)
         hello, unit = client.hello, client.time_unit
     if arguments.json:
         figures = {

@@ -142,13 +142,6 @@ def _board_of(words: str) -> Board | None:
     return load_board(names[0]) if len(names) == 1 else None
 
 
-def _deploy(client: Client, file: bytes) -> None:
-    from host_tools.progress import progress_bar
-
-    with progress_bar("deploy") as progress:
-        client.deploy(file, progress=progress)
-
-
 def _latencies(client: Client) -> list[int]:
     """Microseconds of some runs after a first one; of a slow network that first one alone."""
     from host_tools.progress import progress_bar
@@ -162,10 +155,10 @@ def _device_figures(arguments: argparse.Namespace, file: bytes) -> dict[str, Any
     """Board and latency, without a meter."""
     from statistics import median
 
-    from host_tools.devices import open_device
+    from host_tools.devices import deploy_with_bar, open_device
 
     with open_device(arguments.target) as client:
-        _deploy(client, file)
+        deploy_with_bar(client, file)
         latency = median(_latencies(client)) if client.time_unit == "us" else None
         return {"board": client.hello.board, "latency_us": latency}
 
@@ -181,7 +174,7 @@ def _record(arguments: argparse.Namespace, name: MeterName, file: bytes) -> tupl
     """The recording of all windows, and the latency in microseconds."""
     from statistics import median
 
-    from host_tools.devices import open_device
+    from host_tools.devices import deploy_with_bar, open_device
     from host_tools.meters.meter import open_meter
     from host_tools.meters.trace import Trace, TraceInfo, save_trace
     from host_tools.progress import progress_bar
@@ -191,7 +184,7 @@ def _record(arguments: argparse.Namespace, name: MeterName, file: bytes) -> tupl
         with open_device(arguments.target) as client:
             _check_device(client)
             _check_supply(meter, client.hello.board)
-            _deploy(client, file)
+            deploy_with_bar(client, file)
             latencies_us = _latencies(client)
             windows, runs = _plan(arguments, min(latencies_us))  # no window is to be shorter than `--seconds`
             window_s = runs * median(latencies_us) / 1e6

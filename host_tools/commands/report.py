@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from host_tools.atomic_file import replacing
     from host_tools.picture import svg
     from host_tools.png_picture import png
+    from host_tools.progress import progress_bar
     from host_tools.report.page import make_report
     from host_tools.report.read_runs import read_run
     from model_packager.errors import UsageError
@@ -41,11 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{output}: the page would replace a run that it is made of")
     report = make_report([read_run(path) for path in paths])
     files = {output: report.html.encode()}
-    for name, picture in report.pictures.items():
-        if arguments.svg:
-            files[Path(arguments.svg) / f"{name}.svg"] = svg(picture).encode()
-        if arguments.png:
-            files[Path(arguments.png) / f"{name}.png"] = png(picture)
+    with progress_bar("drawing") as progress:
+        for number, (name, picture) in enumerate(report.pictures.items()):
+            progress(number, len(report.pictures))
+            if arguments.svg:
+                files[Path(arguments.svg) / f"{name}.svg"] = svg(picture).encode()
+            if arguments.png:
+                files[Path(arguments.png) / f"{name}.png"] = png(picture)
     for folder in filter(None, (arguments.svg, arguments.png)):
         Path(folder).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

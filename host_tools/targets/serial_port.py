@@ -8,8 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from host_tools.devices import open_device
-from host_tools.progress import progress_bar
+from host_tools.devices import deploy_with_bar, open_device
 from host_tools.targets import Array, Target, run_one_by_one
 from model_packager import container
 from model_packager.errors import UsageError
@@ -30,8 +29,7 @@ class DeviceTarget:
 
     def load(self, data: bytes) -> None:
         self._model = container.load(data)
-        with progress_bar("deploy") as progress:
-            self._client.deploy(data, progress=progress)
+        deploy_with_bar(self._client, data)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         if self._model is None:
