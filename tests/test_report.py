@@ -528,8 +528,11 @@ def full_page(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page
 
 
+_NARROWEST_CELL = "Math.min(...Array.from(document.querySelectorAll('.summary td')).map(e => e.clientWidth))"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 700, 1600])
+@pytest.mark.parametrize("width", [400, 760, 1600])
 def test_report_in_chromium_fits_without_complaint_or_request(
     chromium: Page, full_page: Path, width: int, scheme: str
 ) -> None:
@@ -537,6 +540,8 @@ def test_report_in_chromium_fits_without_complaint_or_request(
     assert chromium.complaints == []
     assert chromium.requests == [full_page.as_uri()]
     assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+    narrowest = chromium.evaluate(_NARROWEST_CELL)
+    assert narrowest >= 70, narrowest  # pixels
     shown = chromium.evaluate(
         "Array.from(document.querySelectorAll('section')).filter(s => s.offsetHeight > 50).map(s => s.id)"
     )
@@ -576,5 +581,7 @@ def test_report_in_chromium_prints_in_light_with_the_wide_drawings(chromium: Pag
     chromium.open(full_page, 700, "dark", media="print")
     assert chromium.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert chromium.evaluate("document.querySelector('nav').offsetHeight") == 0
+    assert chromium.evaluate(_NARROWEST_CELL) >= 70
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= 700
     assert chromium.evaluate("document.querySelector('.wide').offsetHeight > 0")
     assert chromium.evaluate("document.querySelector('.narrow').offsetHeight") == 0

@@ -39,7 +39,7 @@ def _peak(sizes: Sizes) -> RamRow | None:
 
 def _summary(sizes: Sizes) -> str:
     peak = _peak(sizes)
-    text = f"{sizes.ram_peak_bytes:,} bytes of RAM: {sizes.arena_bytes:,} for tensors, the rest is scratch."
+    text = f"{sizes.ram_peak_bytes:,} bytes of RAM, scratch included; {sizes.arena_bytes:,} for tensors."
     if peak is None:
         return text
     scratch = peak.stream_scratch_bytes + peak.kernel_scratch_bytes

@@ -46,8 +46,11 @@ def size_figure(name: str, model: Model, sizes: Sizes) -> Figure:
 def _summary(sizes: Sizes) -> str:
     weights = f"{sizes.weight_bytes:,} for {sizes.weight_count:,} weights"
     largest = max(sizes.weights, key=lambda row: row.stored_bytes, default=None)
-    most = f"; most for {_layer(largest)}, {largest.stored_bytes:,} bytes" if largest else ""
-    return f"{sizes.file_bytes:,} bytes in all, of which {weights}{most}."
+    text = f"{sizes.file_bytes:,} bytes in all, of which {weights}."
+    if largest is None:
+        return text
+    layer = f"operator {largest.operator}, {kind_text(largest.kind)}"
+    return f"{text} Most are for {layer}: {largest.stored_bytes:,} bytes."
 
 
 def _notes(model: Model, sizes: Sizes) -> tuple[str, ...]:
