@@ -164,6 +164,32 @@ def test_simulated_kit_that_still_samples_is_understood() -> None:
     assert len(samples) > 1000 and samples.time_s[0] == 0
 
 
+def test_simulated_kit_that_sends_no_samples_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host_tools.meters.meter.FIRST_SAMPLE_WAIT_S", 0.3)
+    with SimulatedPpk2(steps) as kit:
+        monkeypatch.setattr(kit, "start", lambda: None)
+        meter = open_meter(parse_name(f"ppk2:{kit.port}"), 3.3)
+        with pytest.raises(DeviceTimeout, match="the meter sent no sample within"):
+            with Recorder(meter) as recorder:
+                recorder.wait_for_first()
+        meter.close()
+        kit.settle()
+        assert kit.commands[-1] == b"\x07"
+
+
+def test_recorder_catches_up_with_a_meter_that_is_late() -> None:
+    with SimulatedPpk2(steps) as kit:  # its samples come 0.15 s late
+        meter = open_meter(parse_name(f"ppk2:{kit.port}"), 3.3)
+        with Recorder(meter) as recorder:
+            recorder.wait_for_first()
+            started = time.monotonic()
+            recorder.wait(0.2)
+            recorder.catch_up()
+            waited_s = time.monotonic() - started
+        meter.close()
+    assert recorder.samples().time_s[-1] >= 0.2 and waited_s >= 0.2
+
+
 def test_kit_without_answer_or_place_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("host_tools.meters.ppk2.METADATA_WAIT_S", 0.2)
     with SimulatedPpk2(steps, metadata=["no end of it" * 1000]) as kit:

@@ -269,6 +269,7 @@ def _windows(
             progress(min(round(elapsed_s * 1e3), whole_ms), whole_ms)
 
         with Recorder(meter, tick) as recorder:
+            recorder.wait_for_first()
             recorder.wait(arguments.idle)
             for _ in range(windows):
                 try:
@@ -277,6 +278,7 @@ def _windows(
                     _leave_device(client, window_s)
                     raise
                 recorder.wait(arguments.idle)
+            recorder.catch_up()
     return recorder, device_us
 
 

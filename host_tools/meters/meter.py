@@ -20,6 +20,7 @@ from model_packager.errors import DeviceTimeout, UsageError
 DRIVERS = ("ppk2", "lpm01a", "js220", "ina")
 REPLAY = "replay"
 FIRST_SAMPLE_WAIT_S = 5.0
+CATCH_UP_WAIT_S = 3.0
 CONVERSIONS: dict[str, Callable[[str], Any]] = {
     "int": lambda text: int(text, 0),  # also 0x40
     "float": float,
@@ -128,6 +129,7 @@ class Recorder:
         self._meter = meter
         self._tick = tick
         self._pieces: list[Samples] = []
+        self._first_s = 0.0  # of the host's clock, when they began to come
         self._error: Exception | None = None
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._record, daemon=True)
@@ -149,6 +151,7 @@ class Recorder:
                 piece = self._meter.read(READ_S)
                 elapsed_s = time.monotonic() - started
                 if len(piece):
+                    self._first_s = self._first_s or time.monotonic()
                     self._pieces.append(piece)
                 elif not self._pieces and elapsed_s > FIRST_SAMPLE_WAIT_S:
                     raise DeviceTimeout(f"the meter sent no sample within {FIRST_SAMPLE_WAIT_S:g} s")
@@ -162,6 +165,21 @@ class Recorder:
         while self._thread.is_alive() and (left_s := deadline - time.monotonic()) > 0:
             self._thread.join(min(left_s, READ_S))
         self.check()
+
+    def wait_for_first(self) -> None:
+        """Let time pass until samples come."""
+        while not self._pieces and self._thread.is_alive():
+            self._thread.join(READ_S)
+        self.check()
+
+    def catch_up(self) -> None:
+        """Wait for the samples of what has happened until now: a meter may send them late."""
+        if not self._pieces:
+            return
+        until_s = time.monotonic() - self._first_s + float(self._pieces[0].time_s[0])
+        deadline = time.monotonic() + CATCH_UP_WAIT_S
+        while self._pieces[-1].time_s[-1] < until_s and time.monotonic() < deadline:
+            self.wait(READ_S)
 
     def check(self) -> None:
         """Raise what has befallen the meter."""
