@@ -152,7 +152,9 @@ def _check_window(
 ) -> None:
     first, last = np.searchsorted(samples.time_s, (start_s, end_s))
     count = int(last - first)
-    if count < LEAST_SAMPLES or start_s < samples.time_s[0]:
+    if start_s < samples.time_s[0]:
+        raise MissingTrigger(f"trigger window {number} began before the recording")
+    if count < LEAST_SAMPLES:
         raise ShortWindow(
             f"trigger window {number} of {(end_s - start_s) * 1e3:.3g} ms holds {count} samples, fewer than "
             f"{LEAST_SAMPLES}: measure longer (--seconds)"

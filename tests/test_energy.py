@@ -121,6 +121,15 @@ def test_measure_from_ends_refuses_windows_that_overlap() -> None:
         measure(trace)
 
 
+def test_measure_from_ends_refuses_a_window_that_began_before_the_recording() -> None:
+    samples = rectangles(WINDOWS, 7.0)
+    ends = np.zeros(len(samples), bool)
+    ends[5000] = True
+    trace = trace_of(replace(samples, trigger=ends), WINDOWS[:1], trigger_marks=END)
+    with pytest.raises(MissingTrigger, match="window 1 began before the recording"):
+        measure(trace)
+
+
 def test_measure_bridges_few_lost_samples_and_refuses_many() -> None:
     samples = rectangles(WINDOWS, 7.0)
     few = without(samples, np.arange(12_000, 12_009))  # 9 of 10,000 in the first window
