@@ -52,6 +52,8 @@ _FILES_OF_FEATURES = {Feature.BIT_ACTIVATIONS: {"bits": ("bits",), "bit_kernels"
 _FILES_OF_SLOTS = {"slots": ("slots",), "ed25519": ("ed25519",)}
 # The same, for boards with a trigger pin, which need the files of slots too.
 _FILES_OF_TRIGGER = {"trigger": ("trigger",)}
+# The same, for boards that MLPerf Tiny's runner drives, which need the files of slots too.
+_FILES_OF_MLPERF = {"mlperf": ("mlperf",)}
 _EXTENSIONS = ("bits",)
 _KERNELS = ("kernels", "bit_kernels")
 _BYTECODE_SUFFIX = "_bytecode"
@@ -83,6 +85,7 @@ def build_device_package(
     features: int = 0,
     slots: bool = True,
     trigger: bool = False,
+    mlperf: bool = False,
 ) -> dict[str, int]:
     """Write the package for a board into `folder`, which is its `thimble` folder then.
 
@@ -94,6 +97,7 @@ def build_device_package(
         slots: with the server that keeps two models, runs a new one on trial, and verifies signatures
             (thimble.slots); thimble.server, which keeps one, is there in any case.
         trigger: with the server that marks its inferences on a pin (thimble.trigger); it has slots too.
+        mlperf: with the server that answers MLPerf Tiny's runner (thimble.mlperf); it has slots too.
 
     Returns: bytes of each .mpy file, by its name without the suffix.
 
@@ -107,7 +111,7 @@ def build_device_package(
     sizes = {}
     with tempfile.TemporaryDirectory() as sources:
         native, has_core = architecture != BYTECODE, core is not None
-        for name, text in device_sources(native, has_core, features, slots, trigger).items():
+        for name, text in device_sources(native, has_core, features, slots, trigger, mlperf).items():
             source = Path(sources) / f"{name}.py"
             source.write_text(text, encoding="utf-8")
             sizes[name] = _compile(source, folder / f"{name}.mpy", architecture)
@@ -122,12 +126,14 @@ def device_sources(
     features: int = 0,
     slots: bool = True,
     trigger: bool = False,
+    mlperf: bool = False,
 ) -> dict[str, str]:
     """The sources that are compiled, joined and with short names, by file name on the board. `core`: for a
-    package with the C core as a native module. `features`, `slots`, `trigger`: as in
-    ``build_device_package``."""
-    files = {**_FILES, **(_CORE_FILES if core else {}), **(_FILES_OF_SLOTS if slots or trigger else {})}
+    package with the C core as a native module. The others: as in ``build_device_package``."""
+    with_slots = slots or trigger or mlperf
+    files = {**_FILES, **(_CORE_FILES if core else {}), **(_FILES_OF_SLOTS if with_slots else {})}
     files |= _FILES_OF_TRIGGER if trigger else {}
+    files |= _FILES_OF_MLPERF if mlperf else {}
     for feature, more in _FILES_OF_FEATURES.items():
         if feature & features:
             files |= more

@@ -3,7 +3,7 @@
 `--target qemu:m4` builds what it starts when it is first needed, and keeps it in the user's cache folder
 by the hash of its sources; `make firmware` runs this module, which builds all images and prints their sizes:
 
-    python -m host_tools.firmware_image [--toolchain gcc|zig] [--output FOLDER] [BOARD ...]
+    python -m host_tools.firmware_image [--toolchain gcc|zig] [--output FOLDER] [--mlperf MODE] [BOARD ...]
 
 Compilers are Debian's arm-none-eabi-gcc (with libnewlib-arm-none-eabi), or PyPI's ziglang where that is not
 there.
@@ -29,7 +29,10 @@ from host_tools.boards import Board, Firmware, board_names, load_board
 from host_tools.cache import cache_folder
 from host_tools.shipped import core_folder, platform_folder, server_folder
 from model_packager.errors import UsageError
+from model_packager.format_table import MLPERF_BAUD, MLPERF_ENERGY_BAUD
 
+MLPERF_SOURCE = "mlperf.c"  # of the server: only in images for MLPerf Tiny (docs/MLPERF.md)
+MLPERF_MODES = {"performance": MLPERF_BAUD, "energy": MLPERF_ENERGY_BAUD}  # and what the line's rate is
 FLAGS = ("-std=gnu99", "-mthumb", "-ffunction-sections", "-fdata-sections")
 LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections", "-Wl,--entry=reset")
 
@@ -93,11 +96,12 @@ def find_toolchain(name: str | None = None) -> Toolchain:
     )
 
 
-def _sources(firmware: Firmware) -> list[Path]:
+def _sources(firmware: Firmware, mlperf: str | None) -> list[Path]:
     platform = platform_folder()
+    server = sorted((server_folder() / "src").glob("*.c"))
     return [
         *sorted((core_folder() / "src").glob("*.c")),
-        *sorted((server_folder() / "src").glob("*.c")),
+        *(path for path in server if mlperf or path.name != MLPERF_SOURCE),
         *sorted(platform.glob("*.c")),
         *sorted((platform / "cortex_m").glob("*.c")),
         *sorted((platform / firmware.platform).glob("*.c")),
@@ -114,8 +118,14 @@ def _includes() -> list[Path]:
     return [core / "include", core / "src", server / "include", platform, platform / "cortex_m"]
 
 
-def _defines(board: Board, firmware: Firmware) -> list[str]:
-    return [f'-DTHIMBLE_BOARD_NAME="{board.description}"', f"-DTHIMBLE_MAX_PAYLOAD={firmware.max_payload}"]
+def _defines(board: Board, firmware: Firmware, mlperf: str | None) -> list[str]:
+    names = [f'-DTHIMBLE_BOARD_NAME="{board.description}"', f"-DTHIMBLE_MAX_PAYLOAD={firmware.max_payload}"]
+    if mlperf:
+        names += [
+            f"-DTHIMBLE_MLPERF_ENERGY={int(mlperf == 'energy')}",
+            f"-DTHIMBLE_BAUD={MLPERF_MODES[mlperf]}",
+        ]
+    return names
 
 
 def _firmware_of(board: Board) -> Firmware:
@@ -124,8 +134,9 @@ def _firmware_of(board: Board) -> Firmware:
     return board.firmware
 
 
-def build(board: Board, toolchain: Toolchain, image: Path) -> None:
-    """Compile and link the firmware of a board.
+def build(board: Board, toolchain: Toolchain, image: Path, mlperf: str | None = None) -> None:
+    """Compile and link the firmware of a board; `mlperf`: as a device for that mode of MLPerf Tiny too, one
+    of `MLPERF_MODES`.
 
     Raises:
         UsageError: the board has none, or the compiler fails.
@@ -133,7 +144,7 @@ def build(board: Board, toolchain: Toolchain, image: Path) -> None:
     firmware = _firmware_of(board)
     cpu = toolchain.cpu_flag(firmware.cpu)
     includes = [f"-I{path}" for path in _includes()]
-    flags = [*FLAGS, *toolchain.flags, cpu, *_defines(board, firmware), *includes]
+    flags = [*FLAGS, *toolchain.flags, cpu, *_defines(board, firmware, mlperf), *includes]
     fast = _fast()
     with tempfile.TemporaryDirectory(dir=image.parent) as name:
         folder = Path(name)
@@ -145,7 +156,7 @@ def build(board: Board, toolchain: Toolchain, image: Path) -> None:
             return built
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compiled, _sources(firmware)))
+            objects = list(pool.map(compiled, _sources(firmware, mlperf)))
         linked = folder / image.name
         script = platform_folder() / firmware.platform / f"{firmware.platform}.ld"
         link: list[str | Path] = [
@@ -164,24 +175,25 @@ def build(board: Board, toolchain: Toolchain, image: Path) -> None:
         os.replace(linked, image)
 
 
-def cached_image(board: Board, toolchain_name: str | None = None) -> Path:
-    """The image of a board, built now if its sources, its board file or the compiler are new.
+def cached_image(board: Board, toolchain_name: str | None = None, mlperf: str | None = None) -> Path:
+    """The image of a board, built now if its sources, its board file or the compiler are new; `mlperf` as of
+    `build`.
 
     Raises:
         UsageError: as `find_toolchain` and `build`.
     """
     toolchain = find_toolchain(toolchain_name)
     firmware = _firmware_of(board)
-    what = (board, FLAGS, LINK_FLAGS, _fast(), toolchain, toolchain.version())
+    what = (board, FLAGS, LINK_FLAGS, _fast(), toolchain, toolchain.version(), mlperf)
     digest = hashlib.sha256(repr(what).encode())
     scripts = [*platform_folder().rglob("*.ld"), *platform_folder().rglob("*.h")]
     headers = [path for folder in (core_folder(), server_folder()) for path in folder.rglob("*.h")]
-    for path in [*_sources(firmware), *sorted(scripts), *sorted(headers)]:
+    for path in [*_sources(firmware, mlperf), *sorted(scripts), *sorted(headers)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     image = cache_folder() / f"{board.name}-{digest.hexdigest()[:16]}.elf"
     if not image.exists():
         image.parent.mkdir(parents=True, exist_ok=True)
-        build(board, toolchain, image)
+        build(board, toolchain, image, mlperf)
     return image
 
 
@@ -229,13 +241,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("boards", metavar="BOARD", nargs="*", help="default: all that have C firmware")
     parser.add_argument("--toolchain", choices=("gcc", "zig"), help="default: gcc, else zig")
     parser.add_argument("--output", type=Path, default=Path("build/firmware"), help="default: %(default)s")
+    parser.add_argument("--mlperf", choices=MLPERF_MODES, help="as a device for MLPerf Tiny, for this mode")
     options = parser.parse_args(arguments)
     try:
         toolchain = find_toolchain(options.toolchain)
         options.output.mkdir(parents=True, exist_ok=True)
         for name in options.boards or firmware_boards():
-            path = options.output.resolve() / f"{name}.elf"
-            build(load_board(name), toolchain, path)
+            stem = f"{name}-mlperf-{options.mlperf}" if options.mlperf else name
+            path = options.output.resolve() / f"{stem}.elf"
+            build(load_board(name), toolchain, path, options.mlperf)
             image = Image(path)
             code, data, zeroed = image.size(".text", ".ARM.exidx"), image.size(".data"), image.size(".bss")
             print(f"{options.output / path.name}: {code + data:,} bytes of flash, {data + zeroed:,} of RAM")

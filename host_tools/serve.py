@@ -34,6 +34,8 @@ HEAP_BYTES = UNIX.heap_bytes  # of MicroPython
 CONNECT_WAIT_S = 10.0
 WRITE_WAIT_S = 60.0  # on a machine that does much else, an emulator may not read for longer than any board
 SERVER_MODULE = "thimble.slots"
+MLPERF_MODULE = "thimble.mlperf"
+NO_PIN = "lambda level: None"  # in MLPerf Tiny's mode energy: there is none on this machine
 # MicroPython shows an exception that nobody catches on stdout, which is the line to the client here.
 SAY_WHY = """
 import sys
@@ -73,8 +75,8 @@ def emulated_board(target: str) -> Board | None:
     return load_board(target.replace(QEMU_TARGET, QEMU_BOARD)) if target.startswith(QEMU_TARGET) else None
 
 
-def _qemu_command(board: Board) -> list[str]:
-    command = board.start_command(board.heap_bytes, cached_image(board))
+def _qemu_command(board: Board, mlperf: str | None) -> list[str]:
+    command = board.start_command(board.heap_bytes, cached_image(board, mlperf=mlperf))
     if shutil.which(command[0]) is None:
         raise UsageError(f"no `{command[0]}` here: install qemu-system-arm (Debian)")
     return command
@@ -95,6 +97,7 @@ class ServerProcess:
         heap_bytes: of MicroPython; CPython has no limit, and an emulated board its own.
         max_payload: bytes of payload that MicroPython or CPython takes; 0 lets it choose by its heap.
         options: more words for the command line of an emulator.
+        mlperf: a mode of MLPerf Tiny (`firmware_image.MLPERF_MODES`), to answer the commands of its runner.
     """
 
     def __init__(
@@ -104,13 +107,16 @@ class ServerProcess:
         heap_bytes: int = HEAP_BYTES,
         max_payload: int = 0,
         options: Sequence[str] = (),
+        mlperf: str | None = None,
     ) -> None:
         package_parent = str(device_package_folder().parent)
-        program = f"from {SERVER_MODULE} import serve\nserve(max_payload={max_payload})"
+        module = MLPERF_MODULE if mlperf else SERVER_MODULE
+        pin = f", pin={NO_PIN}" if mlperf == "energy" else ""
+        program = f"from {module} import serve\nserve(max_payload={max_payload}{pin})"
         self._environment = dict(os.environ)
         board = emulated_board(target) if target in TARGETS else None
         if board is not None:
-            self._command = [*_qemu_command(board), *options]
+            self._command = [*_qemu_command(board, mlperf), *options]
         elif target == "micropython":
             start = [micropython_command(), *UNIX.start_command(heap_bytes)[1:]]
             self._command = [*start, SAY_WHY.format(program)]
@@ -215,8 +221,10 @@ def start(
     heap_bytes: int = HEAP_BYTES,
     max_payload: int = 0,
     options: Sequence[str] = (),
+    mlperf: str | None = None,
 ) -> Iterator[ServerProcess]:
     """A running device server for the length of a `with` block; without `storage` its model goes with it.
+    The arguments are those of `ServerProcess`.
 
     Raises:
         UsageError: there is no such target, what it needs is not installed, or it cannot use `storage`.
@@ -225,7 +233,7 @@ def start(
     if storage is not None and board is not None and board.firmware and not board.firmware.keeps_models:
         raise UsageError(f"{target} forgets its model when it ends: leave out --storage")
     with tempfile.TemporaryDirectory(prefix="thimble-") as temporary:
-        server = ServerProcess(target, storage or Path(temporary), heap_bytes, max_payload, options)
+        server = ServerProcess(target, storage or Path(temporary), heap_bytes, max_payload, options, mlperf)
         try:
             yield server
         finally:

@@ -324,6 +324,7 @@ def install() -> None:
         clock.ticks_us = lambda: time.perf_counter_ns() // 1000
         clock.ticks_ms = lambda: time.perf_counter_ns() // 1_000_000
         clock.ticks_diff = lambda end, start: end - start
+        clock.sleep_us = lambda us: time.sleep(us / 1e6)
     if not hasattr(gc, "mem_free"):
         heap: Any = gc
         heap.mem_free, heap.mem_alloc = lambda: HEAP_BYTES, lambda: 0

@@ -661,3 +661,15 @@ WIRE_MIN_PAYLOAD_BYTES = 128  # every device takes at least this
 WIRE_MAX_PAYLOAD_BYTES = 4096  # no device takes more
 WIRE_REPLY_BIT = 128  # set in the message id of a reply
 WIRE_CRC_RESIDUE = 0x2144DF1C  # CRC-32 of a content that ends in its own little-endian CRC-32
+
+# The device's side of MLPerf Tiny's text protocol (docs/MLPERF.md).
+MLPERF_TERMINATOR = 37  # "%" ends a command
+MLPERF_COMMAND_BYTES = 80  # of the longest command, without its end
+MLPERF_BAUD = 115200  # in the modes performance and accuracy
+MLPERF_ENERGY_BAUD = 9600  # in the mode energy, behind the interface board
+MLPERF_PULSE_US = 2  # least time that a pulse on the pin takes, in the mode energy; the benchmark asks for 1
+MLPERF_WARMUPS = 10  # inferences before the measured ones where the command does not say
+MLPERF_PRINT_BYTES = 16  # that `db print` shows where the command does not say
+MLPERF_LINE_BYTES = 8  # of the buffer, in a line of `db print`
+MLPERF_FRACTION = 1000000  # results have six decimals
+MLPERF_PROFILE = b"ULPMark for tinyML Firmware V0.0.1"  # which the benchmark's runners look for

@@ -448,15 +448,19 @@ def document_tables() -> dict[str, Callable[[], list[str]]]:
         ("operator", "constants, in order"),
         ((f"`{kind.name}`", ", ".join(names)) for kind, names in OPERATOR_CONSTANTS.items()),
     )
-    docs = comments(None)
-    tables["values"] = lambda: _markdown(
-        ("name", "value", "meaning"),
-        (
-            (f"`{name}`", item.decode("ascii") if isinstance(item, bytes) else item, docs.get(name, ""))
-            for name, item in values().items()
-        ),
-    )
+    tables["values"] = partial(_value_table, False)
+    tables["mlperf_values"] = partial(_value_table, True)
     return tables
+
+
+def _value_table(is_of_mlperf: bool) -> list[str]:
+    docs = comments(None)
+    rows = (
+        (f"`{name}`", item.decode("ascii") if isinstance(item, bytes) else item, docs.get(name, ""))
+        for name, item in values().items()
+        if name.startswith("MLPERF_") is is_of_mlperf
+    )
+    return _markdown(("name", "value", "meaning"), rows)
 
 
 def document_text(text: str, where: str) -> str:

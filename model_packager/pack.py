@@ -294,6 +294,7 @@ def pack(
     executor: Executor | None = None,
     progress: Progress = lambda done, whole: None,
     storage: str = "int8",
+    name: str | None = None,
 ) -> PackResult:
     """Pack a network.
 
@@ -306,7 +307,8 @@ def pack(
         `concurrent.futures.ProcessPoolExecutor`, or a cluster's with the same interface; None encodes them
         one after the other, here. progress: called with (weights encoded so far, all weights). storage: of
         the weights: "int8", or "fp32", "fp16" and "bfloat16" of a float network that is not quantised, which
-        the reference executor alone runs.
+        the reference executor alone runs. name: for the metadata; None keeps the Model's own, which is that
+        of the source file.
 
     Raises:
         UsageError: an unknown suffix, objective or storage, a number outside 32 bits, or floats with a recipe
@@ -322,9 +324,9 @@ def pack(
         raise UsageError(f"there is no storage {storage!r}, only {', '.join(STORAGES)}")
     if storage != "int8" and (calibration or recipe):
         raise UsageError(f"a network stored as {storage} is not quantised: no calibration and no recipe")
-    for name, number in (("model id", model_id), ("model version", model_version)):
+    for what, number in (("model id", model_id), ("model version", model_version)):
         if number is not None and not 0 <= number < 1 << 32:
-            raise UsageError(f"the {name} is {number}, not 0 to {(1 << 32) - 1}")
+            raise UsageError(f"the {what} is {number}, not 0 to {(1 << 32) - 1}")
     model = source if isinstance(source, Model) else import_model(source)
     model_id = model.model_id if model_id is None else model_id
     model_version = model.model_version if model_version is None else model_version
@@ -332,6 +334,7 @@ def pack(
     stored_as = STORAGES[storage]
     model = _integer_model(model, calibration, recipe or Recipe()) if stored_as is None else model
     model.model_id, model.model_version = model_id, model_version
+    model.name = model.name if name is None else name
     if stored_as is not None:
         return _pack_as_floats(model, stored_as, signer, source_bytes)
     reference.accumulator_bounds(model)

@@ -4,6 +4,11 @@
 
 #include "thimble_server.h"
 
+/* Of the serial port; host_tools/firmware_image.py may say another. */
+#ifndef THIMBLE_BAUD
+#define THIMBLE_BAUD 115200
+#endif
+
 /* Clocks, the serial port, the pin. Called once, before everything else. */
 void machine_start(void);
 
@@ -19,6 +24,10 @@ uint32_t machine_ticks(void);
 extern const uint32_t machine_tick_hz;
 
 uint32_t machine_uptime_ms(void *context);
+
+/* Microseconds, for MLPerf Tiny's timestamps; runs on while the ticks start again, and wraps at 32 bits. */
+uint32_t machine_clock_us(void *context);
+
 void machine_set_trigger(void *context, int on);
 
 /* Where models live; ready after machine_start. */

@@ -1,7 +1,12 @@
 /* The firmware of every machine: a device server on its serial port, the rest of its RAM for models.
  *
- * Compile with -DTHIMBLE_BOARD_NAME="..." and -DTHIMBLE_MAX_PAYLOAD=bytes; host_tools/firmware_image.py does. */
+ * Compile with -DTHIMBLE_BOARD_NAME="..." and -DTHIMBLE_MAX_PAYLOAD=bytes; host_tools/firmware_image.py does. With
+ * -DTHIMBLE_MLPERF_ENERGY=0 or 1 the commands of MLPerf Tiny are answered too, without or with pulses on the pin. */
 #include "machine.h"
+
+#ifdef THIMBLE_MLPERF_ENERGY
+#include "thimble_mlperf.h"
+#endif
 
 extern uint32_t heap_start[], heap_bytes[]; /* from the linker script; the address of heap_bytes is their number */
 
@@ -58,7 +63,15 @@ int main(void) {
         board.capabilities = THIMBLE_CAPABILITY_INSTRUCTIONS;
     }
     thimble_server_start(&server, &setup);
+#ifdef THIMBLE_MLPERF_ENERGY
+    static thimble_mlperf mlperf;
+    thimble_mlperf_start(&mlperf, &server, machine_clock_us, THIMBLE_MLPERF_ENERGY);
+    for (;;) {
+        thimble_mlperf_receive(&mlperf, machine_receive());
+    }
+#else
     for (;;) {
         thimble_server_receive(&server, machine_receive());
     }
+#endif
 }

@@ -59,6 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="with --package: a server that marks its inferences on the board's trigger pin, for `energy`",
     )
     parser.add_argument(
+        "--mlperf",
+        action="store_true",
+        help="with a package: a server that answers MLPerf Tiny's runner too (docs/MLPERF.md)",
+    )
+    parser.add_argument(
         "--force",
         action="store_true",
         help="with --package: write also what is there, and replace main.py",
@@ -73,6 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     if (arguments.serve or arguments.trigger) and not arguments.package:
         raise UsageError(f"{'--serve' if arguments.serve else '--trigger'} needs --package")
+    if arguments.mlperf and not (arguments.package or arguments.mip):
+        raise UsageError("--mlperf needs --package or --mip")
+    if arguments.mlperf and arguments.trigger:
+        raise UsageError("a board serves --trigger or --mlperf: see docs/MLPERF.md for its mode energy")
     if arguments.package:
         return _install(arguments)
     return _mip(arguments) if arguments.mip else _flash(arguments)
@@ -144,7 +153,7 @@ def _mip(arguments: argparse.Namespace) -> int:
     if board.micropython is None:
         raise UsageError(f"no MicroPython that takes the package runs on {board.description}")
     architecture = board.architecture if board.micropython.runs_native else BYTECODE
-    paths = write_mip_package(architecture, Path(arguments.mip), _features(arguments))
+    paths = write_mip_package(architecture, Path(arguments.mip), _features(arguments), arguments.mlperf)
     if arguments.json:
         print(json.dumps({"board": board.name, "architecture": architecture, "files": list(map(str, paths))}))
     else:
@@ -164,9 +173,10 @@ def _install(arguments: argparse.Namespace) -> int:
     serves = arguments.serve and not arguments.dry_run
     with MicroPythonBoard(port) as board, progress_bar("install") as progress:
         pin = trigger_pin(runtime(board).machine) if arguments.trigger else None
-        done = install(board, features, arguments.force, progress, arguments.dry_run, arguments.trigger)
+        extras = {"trigger": arguments.trigger, "mlperf": arguments.mlperf}
+        done = install(board, features, arguments.force, progress, arguments.dry_run, **extras)
         if serves:
-            install_main(board, arguments.force, pin)
+            install_main(board, arguments.force, pin, arguments.mlperf)
             board.restart()
     if serves:
         _check_that_it_serves(port)

@@ -39,6 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "are, without calibration, for --target reference alone",
     )
     parser.add_argument(
+        "--name", help="the model's name in the file, such as kws01 for MLPerf Tiny (default: MODEL's)"
+    )
+    parser.add_argument(
         "--model-id",
         metavar="N",
         type=int,
@@ -109,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
             executor=executor,
             progress=update,
             storage=arguments.storage,
+            name=arguments.name,
         )
     needs = [] if board is None else check_fit(board, result.model, len(result.data))
     with replacing(output) as file:

@@ -11,6 +11,7 @@ LEAST_HEAP_BYTES = 16384  # with less, MicroPython does not start
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    from host_tools.firmware_image import MLPERF_MODES
     from host_tools.serve import HEAP_BYTES, TARGETS
 
     parser.add_argument("--target", choices=TARGETS, default="micropython", help="what runs the firmware")
@@ -22,6 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--storage", metavar="FOLDER", help="keep the model in this folder (default: a temporary one)"
+    )
+    parser.add_argument(
+        "--mlperf",
+        choices=MLPERF_MODES,
+        nargs="?",
+        const="performance",
+        help="answer MLPerf Tiny's runner too (docs/MLPERF.md); performance is also the mode accuracy",
     )
 
 
@@ -40,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     heap_bytes = HEAP_BYTES if arguments.heap is None else arguments.heap
     if heap_bytes < LEAST_HEAP_BYTES:
         raise UsageError(f"--heap is {heap_bytes}; MicroPython needs {LEAST_HEAP_BYTES} bytes or more")
-    with start(arguments.target, storage, heap_bytes) as server:
+    with start(arguments.target, storage, heap_bytes, mlperf=arguments.mlperf) as server:
         print(server.port, flush=True)
         try:
             server.wait()

@@ -32,9 +32,11 @@
 #define INTERRUPT_ENABLE REGISTER(0xE000E100)
 #define INTERRUPT_CLEAR REGISTER(0xE000E280)
 
-enum { CLOCK_HZ = 16000000, BAUD_115200 = 0x01D7E000, SENDING_PIN = 24, RECEIVING_PIN = 25, TRIGGER_PIN = 3 };
+enum { CLOCK_HZ = 16000000, SENDING_PIN = 24, RECEIVING_PIN = 25, TRIGGER_PIN = 3 };
+/* As the reference manual rounds it: steps of 2^12 in a register that holds baud * 2^32 / clock. */
+#define BAUD_REGISTER ((uint32_t)((((uint64_t)THIMBLE_BAUD << 32) / CLOCK_HZ + 0x800) & 0xFFFFF000))
 enum { UART_ON = 4, RECEIVED_INTERRUPT = 4, UART_LINE = 2 };
-enum { BITS_32 = 3, UPTIME_PRESCALER = 9 /* 31,250 Hz */, READ_ONLY = 0, WRITABLE = 1, ERASABLE = 2 };
+enum { BITS_32 = 3, UPTIME_PRESCALER = 9 /* 31,250 Hz */, US_PER_STEP = 32, READ_ONLY = 0, WRITABLE = 1, ERASABLE = 2 };
 enum { PAGE_BYTES = 1024, UNIT_BYTES = 4 };
 
 extern uint32_t store_start[], store_end[]; /* from the linker script */
@@ -90,7 +92,7 @@ void machine_start(void) {
     start_timer(1, UPTIME_PRESCALER);
     UART_SENDING_PIN = SENDING_PIN;
     UART_RECEIVING_PIN = RECEIVING_PIN;
-    UART_BAUD_RATE = BAUD_115200;
+    UART_BAUD_RATE = BAUD_REGISTER;
     UART_ENABLE = UART_ON;
     UART_INTERRUPT_ENABLE = RECEIVED_INTERRUPT;
     UART_START_TRANSMITTER = 1;
@@ -130,6 +132,12 @@ uint32_t machine_uptime_ms(void *context) {
     (void)context;
     TIMER_CAPTURE(1) = 1;
     return TIMER_CAPTURED(1) / 125 * 4;
+}
+
+uint32_t machine_clock_us(void *context) {
+    (void)context;
+    TIMER_CAPTURE(1) = 1;
+    return TIMER_CAPTURED(1) * US_PER_STEP;
 }
 
 void machine_set_trigger(void *context, int on) {

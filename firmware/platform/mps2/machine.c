@@ -15,11 +15,13 @@
 #define UART_BAUD_DIVIDER REGISTER(0x40004010)
 #define FPGA_LEDS REGISTER(0x40028000) /* the trigger is LED 0 */
 #define FPGA_CLOCK_100HZ REGISTER(0x40028014)
+#define FPGA_COUNTER REGISTER(0x40028018)
+#define FPGA_PRESCALER REGISTER(0x4002801C) /* of the counter: it takes a step in so many cycles, and one */
 #define CONFIGURATION_ID REGISTER(0x4002FFFC) /* of the FPGA: bits 4 to 15 are the image's number */
 #define INTERRUPT_ENABLE REGISTER(0xE000E100)
 #define INTERRUPT_CLEAR REGISTER(0xE000E280)
 
-enum { CLOCK_HZ = 25000000, BAUD = 115200, TRANSMIT_FULL = 1, RECEIVE_FULL = 2 };
+enum { CLOCK_HZ = 25000000, CLOCK_MHZ = 25, TRANSMIT_FULL = 1, RECEIVE_FULL = 2 };
 enum { TRANSMIT_ON = 1, RECEIVE_ON = 2, RECEIVE_INTERRUPT_ON = 8, RECEIVE_INTERRUPT = 2, UART_RECEIVE_LINE = 0 };
 enum { AN500 = 0x500, STORE_BYTES = 16 << 20, PAGE_BYTES = 4096, UNIT_BYTES = 8 };
 
@@ -31,7 +33,7 @@ void machine_start(void) {
     __asm__ volatile("cpsid i");
     TIMER_RELOAD = UINT32_MAX;
     TIMER_CONTROL = 1;
-    UART_BAUD_DIVIDER = CLOCK_HZ / BAUD;
+    UART_BAUD_DIVIDER = CLOCK_HZ / THIMBLE_BAUD;
     UART_CONTROL = TRANSMIT_ON | RECEIVE_ON | RECEIVE_INTERRUPT_ON;
     INTERRUPT_ENABLE = 1u << UART_RECEIVE_LINE;
     uintptr_t store = (CONFIGURATION_ID >> 4 & 0xFFF) == AN500 ? 0x60000000 : 0x21000000;
@@ -67,6 +69,12 @@ uint32_t machine_ticks(void) {
 uint32_t machine_uptime_ms(void *context) {
     (void)context;
     return FPGA_CLOCK_100HZ * 10;
+}
+
+uint32_t machine_clock_us(void *context) {
+    (void)context;
+    FPGA_PRESCALER = CLOCK_MHZ - 1;
+    return FPGA_COUNTER;
 }
 
 void machine_set_trigger(void *context, int on) {

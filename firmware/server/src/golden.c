@@ -1,13 +1,12 @@
 /* The golden test of a model (docs/FORMAT.md, section 2.4): inputs from a seed, and the CRC-32 of the outputs. */
 #include "server.h"
 
-/* Where the GOLDEN section of a checked file starts; 0 without one. */
-static uint32_t golden_offset(const uint8_t *file) {
+const uint8_t *thimble_find_section(const uint8_t *file, uint32_t kind) {
     const uint8_t *entry = file + THIMBLE_HEADER_BYTES;
     uint32_t count = thimble_read_u16(file + THIMBLE_HEADER_SECTION_COUNT_OFFSET);
     for (uint32_t i = 0; i < count; i++, entry += THIMBLE_SECTION_ENTRY_BYTES) {
-        if (entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET] == THIMBLE_SECTION_GOLDEN) {
-            return thimble_read_u32(entry + THIMBLE_SECTION_ENTRY_OFFSET_OFFSET);
+        if (entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET] == kind) {
+            return entry;
         }
     }
     return 0;
@@ -29,10 +28,12 @@ static void fill_inputs(thimble_model *model, uint8_t *memory, uint32_t state) {
 int32_t thimble_golden_test(thimble_server *server) {
     thimble_model *model = &server->model;
     uint8_t *memory = server->setup->memory;
-    uint32_t offset = golden_offset(model->data), crc = 0;
-    if (offset == 0) {
+    const uint8_t *section = thimble_find_section(model->data, THIMBLE_SECTION_GOLDEN);
+    uint32_t crc = 0;
+    if (!section) {
         return 0;
     }
+    uint32_t offset = thimble_read_u32(section + THIMBLE_SECTION_ENTRY_OFFSET_OFFSET);
     int32_t error = thimble_reset(model, memory, model->memory_bytes);
     if (error >= 0) {
         fill_inputs(model, memory, thimble_read_u32(model->data + offset + THIMBLE_GOLDEN_SEED_OFFSET));

@@ -20,6 +20,9 @@ void thimble_load_stored(thimble_server *server);
 /* A model that has just been loaded, or is to start afresh: nothing of earlier runs is left. */
 void thimble_clear_memory(thimble_server *server);
 
+/* The entry in a checked file's section table; NULL without such a section. */
+const uint8_t *thimble_find_section(const uint8_t *file, uint32_t kind);
+
 /* Runs the loaded model on its golden input, if it has one. Error: golden_mismatch, or what the run gives. */
 int32_t thimble_golden_test(thimble_server *server);
 

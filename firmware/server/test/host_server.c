@@ -8,7 +8,8 @@
  * frames; 's' content to send as a frame; 'd' bytes to cut into frames of the largest payload, apart from the server;
  * 't' count of times that the trigger was set on; 'q' no trigger pin is there;
  * 'c' operations of flash (u32: pages erased, units programmed) before the power fails within the next one, and a seed
- * (u32) for what that one leaves; 'o' count of operations since then; 'r' power on again; 'k' a key is provisioned.
+ * (u32) for what that one leaves; 'o' count of operations since then; 'r' power on again; 'k' a key is provisioned;
+ * 'm' power on again as a device for MLPerf Tiny, in its mode energy if the u32 is 1: that shows the edges of the pin.
  * A result is a u32 and that many bytes: what was sent; one u32, the code of erase and program or the count; or for
  * each piece of 'd' its enum thimble_piece (u8), a u32 and that many bytes of content without CRC-32. With a key, the
  * number 2^32 - 1, a SHA-256 and a signature may come before a result: the caller answers one byte, 1 if they fit. */
@@ -23,6 +24,7 @@
 #include "bytes.h"
 #include "emulated_flash.h"
 #include "frame.h"
+#include "thimble_mlperf.h"
 #include "write.h"
 
 static uint8_t *sent;
@@ -32,6 +34,8 @@ static thimble_flash emulated; /* `flash` below fails on demand, then asks this 
 static uint32_t operations, operations_until_cut = UINT32_MAX, cut_seed;
 static int is_off;
 static jmp_buf power_cut;
+static int has_mlperf, shows_edges;
+static thimble_mlperf mlperf;
 static struct timespec started;
 
 static void die(const char *what) {
@@ -78,6 +82,12 @@ static uint32_t uptime_ms(void *context) {
 }
 
 static uint32_t windows;
+static uint32_t clock_us(void *context) {
+    (void)context;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint32_t)(now.tv_sec * 1000000 + now.tv_nsec / 1000);
+}
 
 static void set_trigger(void *context, int on) {
     int *is_on = context;
@@ -86,6 +96,9 @@ static void set_trigger(void *context, int on) {
     }
     *is_on = on;
     windows += on ? 1 : 0;
+    for (const char *edge = on ? "<high>" : "<low>"; shows_edges && *edge; edge++) {
+        send_byte(NULL, (uint8_t)*edge);
+    }
 }
 
 static int trigger_is_on;
@@ -194,7 +207,11 @@ static void cut_into_frames(const uint8_t *data, uint32_t length) {
 static void receive(thimble_server *server, const uint8_t *data, uint32_t length) {
     if (!is_off && setjmp(power_cut) == 0) {
         for (uint32_t i = 0; i < length; i++) {
-            thimble_server_receive(server, data[i]);
+            if (has_mlperf) {
+                thimble_mlperf_receive(&mlperf, data[i]);
+            } else {
+                thimble_server_receive(server, data[i]);
+            }
         }
     }
     answer(sent ? sent : data, sent_bytes);
@@ -203,6 +220,7 @@ static void receive(thimble_server *server, const uint8_t *data, uint32_t length
 static void power_on(thimble_server *server) {
     const thimble_server_setup *setup = server->setup;
     *(int *)setup->board->context = 0; /* the trigger */
+    has_mlperf = shows_edges = 0;
     operations_until_cut = UINT32_MAX;
     is_off = 0;
     memset(setup->memory, 0xA5, setup->memory_bytes);
@@ -236,6 +254,12 @@ static void obey(thimble_server *server, int command, const uint8_t *data, uint3
         answer_u32(0);
     } else if (length < 4) {
         die("a command is too short");
+    } else if (command == 'm') {
+        power_on(server);
+        has_mlperf = 1;
+        shows_edges = (int)thimble_read_u32(data);
+        thimble_mlperf_start(&mlperf, server, clock_us, shows_edges);
+        answer(sent, sent_bytes);
     } else if (command == 'f') {
         bytes_until_failure = thimble_read_u32(data);
         answer_u32(0);
