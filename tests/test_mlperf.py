@@ -3,8 +3,12 @@ three modes by a runner, on the benchmark's networks."""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import math
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -22,6 +26,8 @@ from model_packager.format_table import (
     MLPERF_ENERGY_BAUD,
     MLPERF_FRACTION,
     WIRE_MIN_PAYLOAD_BYTES,
+    WIRE_REPLY_BIT,
+    Message,
 )
 from model_packager.pack import pack
 from tests.conftest import require_tool
@@ -122,6 +128,15 @@ def expected_results(file: bytes, data: bytes) -> str:
 # -- servers
 
 
+@functools.cache
+def _built_package() -> Path:
+    """The package for this machine as `thimble flash --mlperf` installs it."""
+    folder = Path(tempfile.mkdtemp(prefix="thimble-"))
+    atexit.register(shutil.rmtree, folder)
+    device_package.build_device_package("x64", folder / "thimble", mlperf=True)
+    return folder / "thimble"
+
+
 @contextmanager
 def _device(
     server: str, mode: str, file: bytes | None, c_server: Path, folder: Path, patch: pytest.MonkeyPatch
@@ -138,8 +153,7 @@ def _device(
         return
     target = server.removesuffix("_built")
     if server != target:
-        device_package.build_device_package("x64", folder / "thimble", mlperf=True)
-        patch.setattr(serve, "device_package_folder", lambda: folder / "thimble")
+        patch.setattr(serve, "device_package_folder", _built_package)
     if target.startswith(serve.QEMU_TARGET):
         require_tool("arm-none-eabi-gcc")
         require_tool("qemu-system-arm")
@@ -264,7 +278,7 @@ def test_accuracy_mode_gives_the_outputs_of_tflm(
         with _device(server, PERFORMANCE, file, c_server, tmp_path, monkeypatch) as (line, _):
             runner = Runner(line)
             assert runner.value("profile", "model") == name
-            for given, output in pairs[: 4 if name == "kws01" else 2]:
+            for given, output in pairs[: 1 if name == "vww01" else 3]:
                 runner.load(given)
                 results = np.array(runner.infer(1, 0).results)
                 # Softmax: scale 1/256, zero point -128.
@@ -281,15 +295,14 @@ def test_anomaly_detector_takes_floats_and_gives_their_error(
     spectrogram = np.fromfile(folder / "ad/normal_id_01_00000000_hist_librosa.bin", np.float32)
     port = container.load(file).outputs[0]
     golden = np.load(folder / "golden/ad01_int8.npz")["out0_tflm"].reshape(-1, 640)
-    for server, count in (("qemu:m4", 4), ("micropython", 2)):
-        with _device(server, PERFORMANCE, file, c_server, tmp_path, monkeypatch) as (line, _):
-            runner = Runner(line)
-            for index in range(count):
-                window = spectrogram[128 * index : 128 * index + 640]
-                runner.load(window.tobytes())
-                (result,) = runner.infer(1, 0).results
-                output = port.scale * (golden[index].astype(np.float64) - port.zero_point)
-                assert result == pytest.approx(np.mean((window - output) ** 2), abs=1e-4)
+    with _device("qemu:m4", PERFORMANCE, file, c_server, tmp_path, monkeypatch) as (line, _):
+        runner = Runner(line)
+        for index in range(3):
+            window = spectrogram[128 * index : 128 * index + 640]
+            runner.load(window.tobytes())
+            (result,) = runner.infer(1, 0).results
+            output = port.scale * (golden[index].astype(np.float64) - port.zero_point)
+            assert result == pytest.approx(np.mean((window - output) ** 2), abs=1e-4)
 
 
 def test_performance_mode_is_the_median_of_five_windows(
@@ -345,8 +358,9 @@ def test_models_are_deployed_on_the_same_line(
                 runner.infer(1, 0)
                 assert runner.value("results", "results") == expected_results(file, data)
                 # A frame that is cut off ends with the next line feed.
-                line.exchange(b"\n\x09half a frame%name%\n", 0)
-                assert runner.value("name", "name-dut")
+                heard = line.exchange(b"\n\x09half a frame%name%\nname%")
+                complaint = heard[: heard.index(b"m-name")]
+                assert complaint[1] == Message.ERROR | WIRE_REPLY_BIT and heard.count(b"m-name") == 1
                 line.close()
 
 

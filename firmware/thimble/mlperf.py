@@ -17,10 +17,9 @@ from time import sleep_us, ticks_diff, ticks_us
 
 from micropython import const
 
-from thimble import server
+from thimble import server, slots
 from thimble.errors import ThimbleError
 from thimble.loader import Program, Source
-from thimble.slots import SlotServer
 
 # generated:begin SectionKind:METADATA
 # generated:also Struct:HEADER.BYTES,HEADER.FORMAT,SECTION_ENTRY.BYTES,SECTION_ENTRY.FORMAT
@@ -136,7 +135,7 @@ class Grammar:
         """Make the server, and say that the device is ready."""
         self._server = kind(path, max_payload)
         self._say("m-timestamp-mode-" + ("energy" if self._pin else "performance"))
-        self._timestamp()
+        self._tell(self._stamp())
         self._say("m-init-done")
         self._say("m-ready")
         return self._server
@@ -196,7 +195,7 @@ class Grammar:
             self._say("m-profile-[%s]" % _MLPERF_PROFILE.decode())
             self._say("m-model-[%s]" % self._model_name())
         elif command == "timestamp":
-            self._timestamp()
+            self._tell(self._stamp())
         elif command == "help":
             self._say(_MLPERF_PROFILE.decode())
             self._say("")
@@ -211,20 +210,22 @@ class Grammar:
         else:
             self._say("e-[Unknown command: %s]" % _name(command))
 
-    def _timestamp(self, earlier=0):
-        """Tell the time, which must not wrap since an earlier one; or pulse the pin."""
+    def _stamp(self):
+        """The time; in the mode energy, a pulse."""
         pin = self._pin
-        if pin is None:
-            now = ticks_us()
-            now = earlier + ticks_diff(now, earlier) if earlier else now
-            self._say("m-lap-us-" + str(now))
-            return now
-        pin(1)
-        sleep_us(_MLPERF_PULSE_US)
-        pin(0)  # the falling edge is what a meter counts
-        sleep_us(_MLPERF_PULSE_US)
-        pin(1)
-        return 0
+        if pin:
+            pin(1)
+            sleep_us(_MLPERF_PULSE_US)
+            pin(0)  # the falling edge is what a meter counts
+            sleep_us(_MLPERF_PULSE_US)
+            pin(1)
+        return ticks_us()
+
+    def _tell(self, started, us=0):
+        """A time that does not wrap; apart from the stamp, so that what is measured does not take the line's
+        time too."""
+        if not self._pin:
+            self._say("m-lap-us-%d" % (int(started) + us))  # type: ignore[call-overload]
 
     # ------------------------------------------------------------------------------------- the model
 
@@ -383,9 +384,11 @@ class Grammar:
         self._run(tensors, warmups)
         self._say("m-warmup-done")
         self._say("m-infer-start-%d" % count)
-        started = self._timestamp()
+        started = self._stamp()
         self._run(tensors, count)
-        self._timestamp(started)
+        elapsed = ticks_diff(self._stamp(), started)
+        self._tell(started)
+        self._tell(started, elapsed)
         self._say("m-infer-done")
         self._has_results = True
         self._results()
@@ -438,7 +441,7 @@ class Grammar:
         return whole + (fraction * _MLPERF_FRACTION + (1 << _SQUARE_BITS - 1) >> _SQUARE_BITS)
 
 
-def serve(stream=None, path="model.thimble", max_payload=0, kind=SlotServer, pin=None):
+def serve(stream=None, path="model.thimble", max_payload=0, kind=slots.SlotServer, pin=None):
     """Answer commands and frames until the stream ends or Ctrl-C.
 
     Args:

@@ -317,16 +317,23 @@ static void hold(const thimble_mlperf *mlperf) {
     }
 }
 
-static void timestamp(thimble_mlperf *mlperf) {
-    if (!mlperf->is_energy) {
-        send_numbered(mlperf, "m-lap-us-", mlperf->clock_us(mlperf->server->setup->board->context), "\r\n");
-        return;
+/* The time; in the mode energy, a pulse. */
+static uint32_t stamp(thimble_mlperf *mlperf) {
+    if (mlperf->is_energy) {
+        set_pin(mlperf, 1);
+        hold(mlperf);
+        set_pin(mlperf, 0); /* the falling edge is what a meter counts */
+        hold(mlperf);
+        set_pin(mlperf, 1);
     }
-    set_pin(mlperf, 1);
-    hold(mlperf);
-    set_pin(mlperf, 0); /* the falling edge is what a meter counts */
-    hold(mlperf);
-    set_pin(mlperf, 1);
+    return mlperf->clock_us(mlperf->server->setup->board->context);
+}
+
+/* Apart from the stamp, so that what is measured does not take the line's time too. */
+static void tell(const thimble_mlperf *mlperf, uint32_t us) {
+    if (!mlperf->is_energy) {
+        send_numbered(mlperf, "m-lap-us-", us, "\r\n");
+    }
 }
 
 static int32_t run(const thimble_mlperf *mlperf, const uint8_t *tensors, uint32_t count) {
@@ -416,9 +423,11 @@ static void measure(thimble_mlperf *mlperf, uint32_t count, uint32_t warmups) {
     int32_t error = run(mlperf, tensors, warmups);
     if (error >= 0) {
         send_numbered(mlperf, "m-warmup-done\r\nm-infer-start-", count, "\r\n");
-        timestamp(mlperf);
+        uint32_t started = stamp(mlperf);
         error = run(mlperf, tensors, count);
-        timestamp(mlperf);
+        uint32_t ended = stamp(mlperf);
+        tell(mlperf, started);
+        tell(mlperf, ended);
     }
     if (!has_floats(mlperf)) {
         toggle_unsigned(mlperf);
@@ -535,7 +544,7 @@ static void obey(thimble_mlperf *mlperf, char *rest) {
     } else if (strcmp(word, "profile") == 0) {
         profile(mlperf);
     } else if (strcmp(word, "timestamp") == 0) {
-        timestamp(mlperf);
+        tell(mlperf, stamp(mlperf));
     } else if (strcmp(word, "help") == 0) {
         help(mlperf);
     } else if (strcmp(word, "db") == 0) {
@@ -558,7 +567,7 @@ void thimble_mlperf_start(thimble_mlperf *mlperf, thimble_server *server, uint32
     mlperf->clock_us = clock_us;
     mlperf->is_energy = (uint8_t)is_energy;
     send_text(mlperf, is_energy ? "m-timestamp-mode-energy\r\n" : "m-timestamp-mode-performance\r\n");
-    timestamp(mlperf);
+    tell(mlperf, stamp(mlperf));
     send_text(mlperf, "m-init-done\r\nm-ready\r\n");
 }
 
