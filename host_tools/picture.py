@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 
 # Name -> (on white, on dark): text 4.5 : 1 or better against the paper, marks 3 : 1 (WCAG 2.1, 1.4.3 and
@@ -30,6 +30,7 @@ COLOURS = {
     "on_fill": ("#ffffff", "#15181c"),
 }
 FONT_SIZE = 12
+_HEADING = 36.0  # pixels above a picture
 _FAMILY = "Helvetica, Arial, sans-serif"
 
 
@@ -109,6 +110,18 @@ def shortened(content: str, width: float, size: float = FONT_SIZE) -> str:
     if text_width(content, size) <= width:
         return content
     return content[: max(1, int(width / text_width("x", size)) - 1)].rstrip() + "…"
+
+
+def with_heading(picture: Picture) -> Picture:
+    """The picture with its title above it, for where it stands alone."""
+    heading = Text(4, 22, shortened(picture.title, picture.width - 8, 16), size=16, bold=True)
+    moved: list[Mark] = [heading]
+    for mark in picture.marks:
+        if isinstance(mark, Line):
+            moved.append(replace(mark, points=tuple((x, y + _HEADING) for x, y in mark.points)))
+        else:
+            moved.append(replace(mark, y=mark.y + _HEADING))
+    return replace(picture, height=picture.height + _HEADING, marks=moved)
 
 
 def legend(

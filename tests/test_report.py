@@ -487,12 +487,12 @@ def test_colours_have_the_contrast_that_people_need(scheme: int) -> None:
 def test_readme_picture_is_what_its_command_writes(
     repository: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = "thimble report examples/resnet8/resnet8_small.thimble --svg build"
+    command = "thimble report examples/digits/digits_int8.thimble --svg build"
     assert f"`{command}`" in (repository / "README.md").read_text(encoding="utf-8")
     arguments = command.split()[2:]
     monkeypatch.chdir(tmp_path)
     assert run_report(capsys, repository / arguments[0], *arguments[1:])[0] == 0
-    drawn = (tmp_path / "build" / "memory-1-resnet8-small.svg").read_text(encoding="utf-8")
+    drawn = (tmp_path / "build" / "memory-1-digits-int8.svg").read_text(encoding="utf-8")
     assert (repository / "docs" / "memory_map.svg").read_text(encoding="utf-8") == drawn
 
 

@@ -48,7 +48,7 @@ def draw_bars(
     most = max((bar.value or 0.0 for group in groups for bar in group.bars), default=0.0)
     for group in groups:
         if group.heading:
-            picture.add(Text(0, y + 18, group.heading, "text", 13, bold=True))
+            picture.add(Text(4, y + 18, group.heading, "text", 13, bold=True))
             y += _HEADING
         for number, bar in enumerate(group.bars):
             y = (_wide_row if width >= BREAK else _tall_row)(picture, bar, y, most, number % 2 == 1)

@@ -25,7 +25,7 @@ def latency_figure(name: str, model: Model, latency: Latency) -> Figure:
     def draw(width: float) -> Picture:
         title = f"Latency by layer of {model.label} on {latency.board}"
         entries = [(_TIME, "computing"), (_DECODING, "decoding the weights")]
-        groups = [Group("", _bars(latency))]
+        groups = [Group("" if latency.unit == "us" else "instructions", _bars(latency))]
         return draw_bars(title, _summary(latency), width, groups, entries if latency.raw_operators else ())
 
     title = f"{model.label} on {latency.board}"

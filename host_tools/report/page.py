@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host_tools.picture import COLOURS, Picture, style_sheet, svg
+from host_tools.picture import COLOURS, Picture, style_sheet, svg, with_heading
 from host_tools.report.accuracy_figure import accuracy_figure, accuracy_text
 from host_tools.report.energy_figure import (
     energy_figure,
@@ -44,7 +44,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """The page as text, and its pictures by name."""
+    """The page as text, and its pictures by name, each with its title."""
 
     html: str
     pictures: dict[str, Picture]
@@ -71,7 +71,7 @@ def make_report(runs: Sequence[Run]) -> Report:
         tag("main", *(_section(section) for section in sections), _sources(models)),
     )
     html = f'<!doctype html>\n<html lang="en">\n{tag("head", head)}\n{body}\n</html>\n'
-    return Report(html, {figure.name: figure.draw(WIDE) for figure in figures})
+    return Report(html, {figure.name: with_heading(figure.draw(WIDE)) for figure in figures})
 
 
 def _style() -> str:
