@@ -153,7 +153,7 @@ def test_energy_for_people_says_net_gross_vcc_and_spread(
     assert (code, err) == (0, "")
     assert f"{model_path} on A board" in out
     for pattern in (
-        r"energy +480 uJ an inference; standard deviation .*480 uJ to 480 uJ; idle subtracted",
+        r"energy +480 uJ an inference; standard deviation 0 nJ, 480 uJ to 480 uJ; idle subtracted",
         r"gross +600 uJ an inference; standard deviation .*600 uJ to 600 uJ",
         r"Vcc +3 V, set by the meter",
         r"latency +20,000 us",
@@ -316,7 +316,7 @@ def test_plan_is_long_enough_for_slow_and_fast_networks() -> None:
 
 
 def test_energy_text_has_a_unit_that_fits() -> None:
-    values = (0.0012, 0.5, 12.345, 1234.5, 1_234_567.0, -3.0)
+    values = (1e-13, 0.0012, 0.5, 12.345, 1234.5, 1_234_567.0, -3.0)
     assert [energy.energy_text(value) for value in values] == [
-        "1.2 nJ", "500 nJ", "12.35 uJ", "1.234 mJ", "1.235 J", "-3 uJ",
+        "0 nJ", "1.2 nJ", "500 nJ", "12.35 uJ", "1.234 mJ", "1.235 J", "-3 uJ",
     ]  # fmt: skip

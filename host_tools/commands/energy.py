@@ -296,7 +296,9 @@ def _leave_device(client: Client, window_s: float) -> None:
 
 
 def energy_text(microjoules: float) -> str:
-    """With a unit that fits, to four digits."""
+    """With a unit that fits, to four digits; what is less than a femtojoule is rounding."""
+    if abs(microjoules) < 1e-9:
+        return "0 nJ"
     for unit, factor in (("nJ", 1e-3), ("uJ", 1.0), ("mJ", 1e3)):
         if abs(microjoules) < 1000 * factor:
             return f"{microjoules / factor:.4g} {unit}"
