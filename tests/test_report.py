@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -32,6 +33,7 @@ from host_tools.report.memory_figure import memory_figure
 from host_tools.report.models import by_model
 from host_tools.report.page import make_report
 from host_tools.report.read_runs import Sizes, read_run
+from model_packager.errors import UsageError
 from model_packager.format_table import PortFlag
 from model_packager.model import Model
 from model_packager.pack import pack
@@ -361,6 +363,42 @@ def test_report_run_that_contradicts_itself_is_refused(
     assert (code, err) == (ExitCode.USAGE, f"thimble: {path}: {sentence}\n")
 
 
+_VALUES = (None, 0, 1, -1, 1e300, 2**62, "", "x" * 3000, [], {}, True, [None])
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place of a document; of a list the first two."""
+    keys = value if isinstance(value, dict) else range(min(len(value), 2)) if isinstance(value, list) else ()
+    for key in keys:
+        yield (*path, key)
+        yield from _places(value[key], (*path, key))
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_report_any_value_anywhere_gives_a_page_or_a_named_error(
+    command: str, runs: Path, tmp_path: Path
+) -> None:
+    document = json.loads((runs / f"{command}.json").read_text())
+    random = np.random.default_rng(1)
+    places = list(_places(document))
+    outcomes = set()
+    for number in range(60):
+        changed = copy.deepcopy(document)
+        *path, last = places[random.integers(len(places))]
+        parent = changed
+        for key in path:
+            parent = parent[key]
+        parent[last] = _VALUES[number % len(_VALUES)]
+        (tmp_path / "run.json").write_text(json.dumps(changed))
+        try:
+            make_report([read_run(tmp_path / "run.json")]).html.encode()
+            outcomes.add("page")
+        except UsageError as error:
+            assert str(error).startswith(str(tmp_path / "run.json"))
+            outcomes.add("error")
+    assert outcomes == {"page", "error"}
+
+
 def test_report_energy_trace_that_is_no_trace_is_refused(runs: Path, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "run.json"
     for trace, sentence in (
@@ -511,7 +549,9 @@ def test_svg_by_itself_is_xml_with_a_title(runs: Path) -> None:
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """One tab for all tests of this module."""
-    with browser(require_tool("chromium"), tmp_path_factory.mktemp("profile")) as page:
+    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    program = next(map(Path, found), None) or require_tool("chromium")
+    with browser(program, tmp_path_factory.mktemp("profile")) as page:
         yield page
 
 
