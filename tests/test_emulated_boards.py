@@ -188,7 +188,7 @@ def test_commands_without_emulator_or_compiler_say_what_to_install(
     image = cached_image(load_board("qemu_m4"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(serve, "cached_image", lambda board: image)
+        patch.setattr(serve, "cached_image", lambda board, **options: image)
         assert "install qemu-system-arm" in sentence(*bench)
     monkeypatch.setattr(firmware_image, "find_spec", lambda name: None)
     assert "install gcc-arm-none-eabi" in sentence(*bench)
