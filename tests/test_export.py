@@ -330,14 +330,19 @@ def test_export_names_every_file_of_the_core(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("target", "tools"), [("run", ("gcc",)), ("qemu", ("arm-none-eabi-gcc", "qemu-system-arm"))]
+)
 def test_bare_c_example_builds_and_names_the_digit(
-    require_tool: Callable[[str], Path], tmp_path: Path
+    target: str, tools: tuple[str, ...], require_tool: Callable[[str], Path], tmp_path: Path
 ) -> None:
     make = require_tool("make")
-    require_tool("gcc")
-    command = [make, "-C", REPOSITORY / "examples" / "bare_c", f"BUILD={tmp_path}"]
+    for tool in tools:
+        require_tool(tool)
+    command = [make, "-C", REPOSITORY / "examples" / "bare_c", target, f"BUILD={tmp_path}"]
     thimble = f"THIMBLE={sys.executable} -m host_tools.cli"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([*map(str, command), thimble], capture_output=True, text=True, env=environment)
+    words = [*map(str, command), thimble]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "\nit is a 3\n" in done.stdout
