@@ -15,15 +15,22 @@ port, from the first byte to the end of the last reply as well; the median of se
 
 `bar deploy_ram`: of the image for the micro:bit, the server's struct and what its two buffers have beside
 their payloads; its stack is deepest in a load, which a device without deployments needs as well.
+
+The same of MicroPython is printed beside it: the smallest heap in which a deployment succeeds, less the
+smallest in which the server only starts with its model, less two payloads. Objects of the unix port are twice
+as large as a board's, buffers are not.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -31,14 +38,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from host_tools import serve
 from host_tools.boards import board_names, load_board
 from host_tools.client import Client
+from host_tools.device_package import build_device_package
 from host_tools.firmware_image import Image, cached_image
 from host_tools.transports import LoopbackTransport, Transport
 from tests.device_models import packed_model
-from tests.server_devices import CDevice, build_c_server
+from tests.server_devices import CDevice, SlotDevice, build_c_server
 
 BAUD, BITS_A_BYTE = 115_200, 10
 LINE_DEPLOYMENTS, PTY_DEPLOYMENTS = 10, 5
 BOARD_OF_RAM = "qemu_microbit"
+HEAPS, HEAP_STEP_BYTES, HEAP_WAIT_S = (48_000, 120_000), 256, 3.0  # of MicroPython, for small models
+MICROPYTHON_PAYLOADS = (128, 1024, 4096)
+# Takes the frames of a deployment from a file, as a UART would give them: by readline() in C.
+REPLAY = """
+from thimble import server, slots
+class Line:
+    def __init__(self):
+        self.readline = open("frames", "rb").readline
+    def write(self, data):
+        pass
+{}
+print("started")
+"""
+START = "slots.SlotServer('model.thimble', {})"
+SERVE = "server.serve(Line(), 'model.thimble', {}, slots.SlotServer)"
 
 
 class CountingTransport:
@@ -101,6 +124,83 @@ def deployment_ram() -> int:
     return sizes["server"] + buffers
 
 
+class RecordingTransport:
+    """Keeps what the host sends."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+        self.sent = b""
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+        self._inner.write(data)
+
+    def read(self, timeout_s: float) -> bytes:
+        return self._inner.read(timeout_s)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def recorded_deployment(old: bytes, new: bytes, max_payload: int) -> bytes:
+    """All that the host sends in a deployment of `new` in place of `old`."""
+    with tempfile.TemporaryDirectory(prefix="thimble-") as name:
+        device = SlotDevice(Path(name))
+        device.store(old)
+        server = device.start(max_payload)
+        line = RecordingTransport(LoopbackTransport(server.handle, server.limit_bytes))
+        Client(line, resend_s=100).deploy(new)
+        server.close()
+    return line.sent
+
+
+def smallest_heap(package_parent: Path, old: bytes, frames: bytes, program: str, done: bytes | None) -> int:
+    """Bytes of MicroPython's heap that a program needs at least; `done` is the model that is stored then,
+    None where its words count."""
+
+    def succeeds(heap_bytes: int) -> bool:
+        with tempfile.TemporaryDirectory(prefix="thimble-") as name:
+            device = SlotDevice(Path(name))
+            device.store(old)
+            Path(name, "frames").write_bytes(frames)
+            command = [serve.micropython_command(), "-X", f"heapsize={heap_bytes}", "-c", program]
+            environment = {**os.environ, "MICROPYPATH": f"{package_parent}:.frozen"}
+            try:
+                ended = subprocess.run(
+                    command, cwd=name, env=environment, capture_output=True, timeout=HEAP_WAIT_S
+                )
+            except subprocess.TimeoutExpired:  # it asks for memory for ever
+                return False
+            return b"started" in ended.stdout if done is None else device.stored() == done
+
+    return _least(succeeds, *HEAPS)
+
+
+def _least(succeeds: Callable[[int], bool], low: int, high: int) -> int:
+    if succeeds(low) or not succeeds(high):
+        raise SystemExit(f"the smallest heap is not between {low:,} and {high:,} bytes")
+    while high - low > HEAP_STEP_BYTES:
+        middle = (low + high) // 2
+        low, high = (low, middle) if succeeds(middle) else (middle, high)
+    return high
+
+
+def print_micropython_ram(old: bytes, new: bytes) -> None:
+    """Bytes of heap beside two payloads that a deployment takes on MicroPython."""
+    with tempfile.TemporaryDirectory(prefix="thimble-") as name:
+        build_device_package("x64", Path(name) / "thimble")
+        for max_payload in MICROPYTHON_PAYLOADS:
+            frames = recorded_deployment(old, new, max_payload)
+            start, whole = (REPLAY.format(line.format(max_payload)) for line in (START, SERVE))
+            needed = smallest_heap(Path(name), old, frames, whole, new)
+            needed -= smallest_heap(Path(name), old, frames, start, None)
+            beyond = needed - 2 * max_payload
+            print(
+                f"MicroPython, payloads of {max_payload:4}: {needed:,} bytes of heap for a deployment, "
+                f"{beyond:,} beyond two payloads"
+            )
+
+
 def main() -> int:
     gcc = shutil.which("gcc")
     if gcc is None:
@@ -121,6 +221,7 @@ def main() -> int:
     old, new = packed_model(seed=1, units=2000), packed_model(seed=2, units=2000)
     print(f"bar deploy_pty_rate {pty_rate(old, new) / 1000:.0f}")
     print(f"bar deploy_ram {deployment_ram()}")
+    print_micropython_ram(packed_model(seed=1), packed_model(seed=2))
     return 0
 
 

@@ -364,6 +364,31 @@ def test_models_are_deployed_on_the_same_line(
                 line.close()
 
 
+def test_no_bytes_from_the_line_break_the_server_in_c(c_server: Path, tmp_path: Path) -> None:
+    """Pieces of commands, frames and noise in any order; the sanitizers and the flash's rules judge."""
+    device = CDevice(c_server, tmp_path)
+    device.store(_network("autoencoder"))
+    host = device.start(WIRE_MIN_PAYLOAD_BYTES)
+    random = np.random.default_rng(9)
+    pieces = [b"db", b"load", b"print", b"infer", b"results", b"name", b"profile", b"help", b"timestamp"]
+    pieces += [b" ", b"%", b"%", b"0", b"6", b"24", b"7f80ffff", b"0000803f", b"4294967295", b"\n", b"\n\x01"]
+    pieces += [
+        b"db load 24%",
+        b"db load 6%",
+        b"db " + b"ffffffff" * 6 + b"%",
+        b"db 00408000c010%",
+        b"infer 1 0%",
+    ]
+    for energy in (0, 1):
+        host.command(b"m", energy.to_bytes(4, "little"))
+        for _ in range(60):
+            chosen = [pieces[index] for index in random.integers(len(pieces), size=60)]
+            chosen.insert(int(random.integers(60)), random.bytes(3))
+            host.receive(b"".join(chosen))
+        assert b"m-name-dut-[host]\r\nm-ready\r\n" in host.receive(b"\nname%")
+    host.close()
+
+
 # -- what an image without it does not pay
 
 
