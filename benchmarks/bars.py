@@ -12,7 +12,7 @@ anything else beside.
     python benchmarks/bars.py --measure --record   the same, then write figures and commit, and the tables
     python benchmarks/bars.py --set NAME=FIGURE    record a figure measured by hand with the entry's command
 
-Fields of an entry: issue, name, what (one line for a reader), unit, comparison (<=, <, ==, >=), bar, aim
+Fields of an entry: topic, name, what (one line for a reader), unit, comparison (<=, <, ==, >=), bar, aim
 (optional, a figure better than the bar), before (optional, the figure without Thimble), headline (whether
 README shows it), command (absent as long as nothing measures it); figure and commit (what was measured, and
 on which commit), or not_met (why the bar is missed or not measured).
@@ -48,7 +48,7 @@ HEADER = "# Every bar. bars.py explains the fields, and rewrites this file: comm
 class Bar:
     """One entry of bars.toml; the fields are explained in this module's docstring."""
 
-    issue: int
+    topic: str
     name: str
     what: str
     unit: str

@@ -13,7 +13,7 @@ Networks: those of MLPerf Tiny, packed losslessly for both objectives; the digit
 as it is shipped; LeNet-300-100, pruned and shared (benchmarks/lenet300.py). Needs arm-none-eabi-gcc with
 newlib and qemu-system-arm (Debian: gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm), and the data
 folder: $THIMBLE_DATA, or shared/data beside the repository. With all networks on all CPUs it also prints the
-`bar NAME FIGURE` lines of the issue about the core.
+`bar NAME FIGURE` lines of the core.
 """
 
 from __future__ import annotations
