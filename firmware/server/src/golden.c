@@ -1,17 +1,6 @@
 /* The golden test of a model (docs/FORMAT.md, section 2.4): inputs from a seed, and the CRC-32 of the outputs. */
 #include "server.h"
 
-const uint8_t *thimble_find_section(const uint8_t *file, uint32_t kind) {
-    const uint8_t *entry = file + THIMBLE_HEADER_BYTES;
-    uint32_t count = thimble_read_u16(file + THIMBLE_HEADER_SECTION_COUNT_OFFSET);
-    for (uint32_t i = 0; i < count; i++, entry += THIMBLE_SECTION_ENTRY_BYTES) {
-        if (entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET] == kind) {
-            return entry;
-        }
-    }
-    return 0;
-}
-
 static void fill_inputs(thimble_model *model, uint8_t *memory, uint32_t state) {
     thimble_port port;
     for (uint32_t i = 0; i < model->input_count; i++) {

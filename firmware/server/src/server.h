@@ -20,8 +20,17 @@ void thimble_load_stored(thimble_server *server);
 /* A model that has just been loaded, or is to start afresh: nothing of earlier runs is left. */
 void thimble_clear_memory(thimble_server *server);
 
-/* The entry in a checked file's section table; NULL without such a section. */
-const uint8_t *thimble_find_section(const uint8_t *file, uint32_t kind);
+/* The entry in a checked file's section table; 0 without such a section. */
+static inline const uint8_t *thimble_find_section(const uint8_t *file, uint32_t kind) {
+    const uint8_t *entry = file + THIMBLE_HEADER_BYTES;
+    uint32_t count = thimble_read_u16(file + THIMBLE_HEADER_SECTION_COUNT_OFFSET);
+    for (uint32_t i = 0; i < count; i++, entry += THIMBLE_SECTION_ENTRY_BYTES) {
+        if (entry[THIMBLE_SECTION_ENTRY_KIND_OFFSET] == kind) {
+            return entry;
+        }
+    }
+    return 0;
+}
 
 /* Runs the loaded model on its golden input, if it has one. Error: golden_mismatch, or what the run gives. */
 int32_t thimble_golden_test(thimble_server *server);
