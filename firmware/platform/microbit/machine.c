@@ -1,4 +1,4 @@
-/* The micro:bit, first version (nRF51822): its USB serial port, TIMER 0 and 1, P0.03 (ring 0 of the edge connector) as
+/* The micro:bit, first version (nRF51822): its USB serial port, TIMER 0, P0.03 (ring 0 of the edge connector) as
  * trigger, and the flash behind the program for models. */
 #include "../machine.h"
 
@@ -15,14 +15,14 @@
 #define UART_RECEIVED_BYTE UART(0x518)
 #define UART_SENT_BYTE UART(0x51C)
 #define UART_BAUD_RATE UART(0x524)
-#define TIMER(number, offset) REGISTER(0x40008000 + 0x1000 * (number) + (offset))
-#define TIMER_START(number) TIMER(number, 0x000)
-#define TIMER_STOP(number) TIMER(number, 0x004)
-#define TIMER_CLEAR(number) TIMER(number, 0x00C)
-#define TIMER_CAPTURE(number) TIMER(number, 0x040)
-#define TIMER_BIT_MODE(number) TIMER(number, 0x508)
-#define TIMER_PRESCALER(number) TIMER(number, 0x510)
-#define TIMER_CAPTURED(number) TIMER(number, 0x540)
+#define TIMER(offset) REGISTER(0x40008000 + (offset)) /* the only one of the three that has 32 bits */
+#define TIMER_START TIMER(0x000)
+#define TIMER_STOP TIMER(0x004)
+#define TIMER_CLEAR TIMER(0x00C)
+#define TIMER_CAPTURE TIMER(0x040)
+#define TIMER_BIT_MODE TIMER(0x508)
+#define TIMER_PRESCALER TIMER(0x510)
+#define TIMER_CAPTURED TIMER(0x540)
 #define FLASH_READY REGISTER(0x4001E400)
 #define FLASH_CONFIG REGISTER(0x4001E504)
 #define FLASH_ERASE_PAGE REGISTER(0x4001E508)
@@ -36,7 +36,7 @@ enum { CLOCK_HZ = 16000000, SENDING_PIN = 24, RECEIVING_PIN = 25, TRIGGER_PIN = 
 /* As the reference manual rounds it: steps of 2^12 in a register that holds baud * 2^32 / clock. */
 #define BAUD_REGISTER ((uint32_t)((((uint64_t)THIMBLE_BAUD << 32) / CLOCK_HZ + 0x800) & 0xFFFFF000))
 enum { UART_ON = 4, RECEIVED_INTERRUPT = 4, UART_LINE = 2 };
-enum { BITS_32 = 3, UPTIME_PRESCALER = 9 /* 31,250 Hz */, US_PER_STEP = 32, READ_ONLY = 0, WRITABLE = 1, ERASABLE = 2 };
+enum { BITS_32 = 3, TICKS_PER_US = CLOCK_HZ / 1000000, READ_ONLY = 0, WRITABLE = 1, ERASABLE = 2 };
 enum { PAGE_BYTES = 1024, UNIT_BYTES = 4 };
 
 extern uint32_t store_start[], store_end[]; /* from the linker script */
@@ -76,20 +76,15 @@ thimble_flash machine_flash = {
     (const uint8_t *)store_start, 0, PAGE_BYTES, UNIT_BYTES, erase, program, 0,
 };
 
-static void start_timer(uint32_t number, uint32_t prescaler) {
-    TIMER_BIT_MODE(number) = BITS_32;
-    TIMER_PRESCALER(number) = prescaler;
-    TIMER_START(number) = 1;
-}
-
 void machine_start(void) {
     /* Interrupts stay masked: a pending one ends the sleep, and nothing is to be done in a handler. */
     __asm__ volatile("cpsid i");
     machine_flash.length = (uint32_t)((uintptr_t)store_end - (uintptr_t)store_start);
     PINS_AS_OUTPUTS = 1u << TRIGGER_PIN | 1u << SENDING_PIN;
     PINS_SET = 1u << SENDING_PIN;
-    start_timer(0, 0);
-    start_timer(1, UPTIME_PRESCALER);
+    TIMER_BIT_MODE = BITS_32;
+    TIMER_PRESCALER = 0;
+    TIMER_START = 1;
     UART_SENDING_PIN = SENDING_PIN;
     UART_RECEIVING_PIN = RECEIVING_PIN;
     UART_BAUD_RATE = BAUD_REGISTER;
@@ -117,27 +112,33 @@ void machine_send(void *context, uint8_t byte) {
     }
 }
 
-void machine_start_ticks(void) {
-    TIMER_STOP(0) = 1;
-    TIMER_CLEAR(0) = 1;
-    TIMER_START(0) = 1;
-}
-
 uint32_t machine_ticks(void) {
-    TIMER_CAPTURE(0) = 1;
-    return TIMER_CAPTURED(0);
+    TIMER_CAPTURE = 1;
+    return TIMER_CAPTURED;
 }
 
-uint32_t machine_uptime_ms(void *context) {
-    (void)context;
-    TIMER_CAPTURE(1) = 1;
-    return TIMER_CAPTURED(1) / 125 * 4;
-}
+/* The clock goes on while the timer is cleared for each run: it is what the timer has counted up to the last look at it.
+ * Whoever does not look for 268 s, after which the timer wraps, finds it late by as much. */
+static uint32_t clock_us, ticks_in_clock;
 
 uint32_t machine_clock_us(void *context) {
     (void)context;
-    TIMER_CAPTURE(1) = 1;
-    return TIMER_CAPTURED(1) * US_PER_STEP;
+    uint32_t us = (machine_ticks() - ticks_in_clock) / TICKS_PER_US;
+    clock_us += us;
+    ticks_in_clock += us * TICKS_PER_US;
+    return clock_us;
+}
+
+void machine_start_ticks(void) {
+    machine_clock_us(0);
+    TIMER_STOP = 1;
+    ticks_in_clock -= machine_ticks();
+    TIMER_CLEAR = 1;
+    TIMER_START = 1;
+}
+
+uint32_t machine_uptime_ms(void *context) {
+    return machine_clock_us(context) / 1000;
 }
 
 void machine_set_trigger(void *context, int on) {
