@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ else:
 
 import pytest
 
+from benchmarks import bars
 from model_packager import reference
 from model_packager.pack import pack
 from tests.random_networks import NetworkBuilder, random_inputs
@@ -52,6 +54,24 @@ def test_readme_command_has_a_help_that_names_its_options(command: str, argument
     assert done.returncode == 0, done.stderr
     for option in re.findall(r"(?<!\S)--?[a-z-]+", f"{arguments} {comment}"):
         assert option in done.stdout
+
+
+def test_readme_compressed_networks_are_the_recorded_ones() -> None:
+    rows = re.findall(r"\| ([\d,]+) \| 1/\d+ \| ([\d.]+) % \| ([\d.]+) % \|$", README, re.MULTILINE)
+    shown = {(int(size.replace(",", "")), float(after), float(before)) for size, after, before in rows}
+    results = [
+        json.loads(path.read_text()) for path in (REPOSITORY / "benchmarks" / "training").glob("*.json")
+    ]
+    trained = {(each["file_bytes"], each["accuracy"], each["float_accuracy"]) for each in results}
+    figures = {bar.name: bar.figure for bar in bars.load()}
+    untrained = {
+        size: figures[name.replace("bytes", "loss")]
+        for name, size in figures.items()
+        if name.endswith("post_training_bytes")
+    }
+    assert len(shown) >= 12
+    for size, after, before in shown - trained:
+        assert round(before - after, 2) == untrained[size]
 
 
 @pytest.mark.parametrize("line", FIRST_STEPS, ids=[" ".join(line.split()[1:3]) for line in FIRST_STEPS])
