@@ -62,7 +62,9 @@ def test_readme_compressed_networks_are_the_recorded_ones() -> None:
     results = [
         json.loads(path.read_text()) for path in (REPOSITORY / "benchmarks" / "training").glob("*.json")
     ]
-    trained = {(each["file_bytes"], each["accuracy"], each["float_accuracy"]) for each in results}
+    trained = {
+        (each["file_bytes"], round(each["accuracy"], 2), round(each["float_accuracy"], 2)) for each in results
+    }
     figures = {bar.name: bar.figure for bar in bars.load()}
     untrained = {
         size: figures[name.replace("bytes", "loss")]
