@@ -71,7 +71,7 @@ def export(data: bytes, name: str, with_core: bool = False, sha256: bool = False
         UsageError: the C core has not what the model needs, or no C name comes of `name`.
     """
     parsed, model, prefix = container.parse(data), container.load(data), c_identifier(name)
-    missing = [name for name in _feature_names(parsed) if name not in _core_features()]
+    missing = [name for name in _feature_names(parsed) if name not in core_features()]
     if missing:
         raise UsageError(f"this model needs {' and '.join(missing)}, which the C core does not have")
     memory_bytes = ram_peak_bytes(model, "c")
@@ -222,8 +222,8 @@ def _bits(prefix: str, members: list[str], separator: str) -> str:
     return _mask([f"1u << THIMBLE_{prefix}_{name}" for name in members], separator)
 
 
-def _core_features() -> list[str]:
-    """What the core's registry of everything names."""
+def core_features() -> list[str]:
+    """Names of `Feature` that the core has: what its registry of everything names."""
     registry = (core_folder() / "src" / "registry_all.c").read_text(encoding="utf-8")
     return re.findall(r"THIMBLE_FEATURE_(\w+)", registry)
 

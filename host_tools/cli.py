@@ -9,6 +9,7 @@ quick. Results go to stdout, as text for people or, with --json, for programs; e
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from host_tools import commands
 from host_tools.exit_codes import ExitCode, exit_code
@@ -41,6 +42,11 @@ class _Parser(argparse.ArgumentParser):
         _complain(f"{message} (`{self.prog} --help` explains)")
         raise SystemExit(ExitCode.USAGE)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As argparse's own, which is silent where the text cannot be written."""
+        if message:
+            (file or sys.stderr).write(message)
+
 
 def version_text() -> str:
     """Versions of the package, of the file format and of the wire protocol."""
@@ -58,14 +64,15 @@ def command_modules() -> dict[str, ModuleType]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all subcommands; the chosen module's `run` is in the namespace as `run_command`."""
+    """The parser of all subcommands; the chosen module's `run` is in the namespace as `run_command`, its
+    parser as `command_parser`."""
     parser = _Parser(prog="thimble", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=version_text())
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for name, module in command_modules().items():
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.configure(subparser)
-        subparser.set_defaults(run_command=module.run)
+        subparser.set_defaults(run_command=module.run, command_parser=subparser)
     return parser
 
 
@@ -74,14 +81,17 @@ def _complain(sentence: str) -> None:
 
 
 def _sentence(error: ThimbleError, namespace: argparse.Namespace) -> str:
-    """The error's own words; a loader's, which knows bytes only, with the name of the file before them."""
-    if isinstance(error, FormatError) and not isinstance(error, DeviceRefused):
-        return f"{namespace.model}: {error}" if "model" in namespace else str(error)
-    return str(error)
+    """The error's own words; a loader's or a device's, which know bytes only, with the name of the file
+    before them."""
+    if not isinstance(error, FormatError) or getattr(namespace, "model", None) is None:
+        return str(error)
+    return f"{namespace.model}: {'the device says ' * isinstance(error, DeviceRefused)}{error}"
 
 
 def _os_error_sentence(error: OSError) -> str:
     reason = error.strerror or str(error)
+    if reason == os.strerror(errno.ENOENT):
+        reason = "there is no such file"
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
@@ -94,6 +104,19 @@ def _flush() -> None:
         raise
 
 
+def _run(arguments: Sequence[str] | None, namespace: argparse.Namespace) -> int:
+    """Fill the namespace and run the command; all that it prints is written when this returns."""
+    try:
+        _, unknown = build_parser().parse_known_args(arguments, namespace)
+        if unknown:
+            namespace.command_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        code = int(namespace.run_command(namespace))
+    except SystemExit as stop:  # argparse: --help, --version, bad arguments
+        code = int(stop.code or 0)
+    _flush()
+    return code
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (host_tools/exit_codes.py)."""
     # A stream that the caller has closed is None here.
@@ -104,12 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     namespace = argparse.Namespace()
     try:
-        build_parser().parse_args(arguments, namespace)
-        code = int(namespace.run_command(namespace))
-        _flush()
-        return code
-    except SystemExit as stop:  # argparse: --help, --version, bad arguments
-        return int(stop.code or 0)
+        return _run(arguments, namespace)
     except ThimbleError as error:
         _complain(_sentence(error, namespace))
         return int(exit_code(error))

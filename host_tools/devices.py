@@ -1,7 +1,8 @@
 """From the name that a user gives to a client: a serial port, or a server that is started for the occasion.
 
 Used by the commands that talk to a device server. Without a name the only serial device that is plugged in is
-taken; with several there is no guessing.
+taken; with several there is no guessing. Every command's parser needs this module, so that what only a device
+needs is imported where it is used.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import argparse
 import contextlib
 import os
 from collections.abc import Iterator
-
-from serial.tools import list_ports
+from typing import TYPE_CHECKING
 
 from host_tools import serve
-from host_tools.client import Client, Deployment
-from host_tools.progress import progress_bar
-from host_tools.transports import SerialTransport
-from model_packager.errors import DeviceTimeout, NoDeviceError
+from model_packager.errors import DeviceRefused, DeviceTimeout, NoDeviceError
+from model_packager.format_table import ErrorCode
+
+if TYPE_CHECKING:
+    from host_tools.client import Client, Deployment
 
 
 def add_device_option(parser: argparse.ArgumentParser, other: str = "") -> None:
@@ -40,6 +41,8 @@ def only_serial_port() -> str:
     Raises:
         NoDeviceError: there is none, or there are several.
     """
+    from serial.tools import list_ports
+
     ports = sorted(port.device for port in list_ports.comports() if port.vid is not None)
     if not ports:
         raise NoDeviceError(
@@ -63,6 +66,9 @@ def open_device(name: str | None) -> Iterator[Client]:
         NoDeviceError: there is no such port.
         DeviceTimeout: nothing that speaks the protocol answers there.
     """
+    from host_tools.client import Client
+    from host_tools.transports import SerialTransport
+
     if name is not None and (name in serve.TARGETS or name.startswith(serve.QEMU_TARGET)):
         with serve.start(name) as server, server.connect() as client:
             yield client
@@ -81,5 +87,14 @@ def open_device(name: str | None) -> Iterator[Client]:
 
 def deploy_with_bar(client: Client, file: bytes, force: bool = False, title: str = "deploy") -> Deployment:
     """`Client.deploy` with a progress bar, which also moves while the device verifies the file."""
-    with progress_bar(title) as progress:
-        return client.deploy(file, force, progress, lambda: progress.wait("verify"))
+    from host_tools.packed_file import missing_features
+    from host_tools.progress import progress_bar
+
+    try:
+        with progress_bar(title) as progress:
+            return client.deploy(file, force, progress, lambda: progress.wait("verify"))
+    except DeviceRefused as error:
+        if error.code is not ErrorCode.UNSUPPORTED_FEATURE:
+            raise
+        detail = missing_features(file, client.hello.features, "the device") or error.detail
+        raise DeviceRefused(error.code, detail) from error

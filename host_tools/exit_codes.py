@@ -19,7 +19,7 @@ from model_packager.format_table import ErrorCode
 class ExitCode(enum.IntEnum):
     OK = 0
     ERROR = 1  # anything that has no code of its own
-    USAGE = 2  # arguments or input files that do not fit each other
+    USAGE = 2  # arguments or input files that do not fit each other, or need what is not installed
     NO_DEVICE = 3  # no such port, or it cannot be opened
     REFUSED = 4  # the device refused the model or the request, and said why
     VERIFICATION_FAILED = 5  # the device found the file damaged, or runs something else afterwards

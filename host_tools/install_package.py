@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -80,23 +80,23 @@ def build(
         return {f"{PACKAGE}/{stem}.mpy": (folder / f"{stem}.mpy").read_bytes() for stem in sorted(sizes)}
 
 
-def write_mip_package(architecture: str, folder: Path, features: int = 0, mlperf: bool = False) -> list[Path]:
-    """The package for an architecture in a folder, with the package.json that `mip` installs it by: from a
-    web server or, with `mpremote mip install FOLDER/package.json`, from here.
-
-    Returns: the files, package.json last.
+def mip_package(
+    architecture: str, folder: Path, features: int = 0, mlperf: bool = False
+) -> dict[Path, bytes]:
+    """What `write_files` puts into a folder: the package for an architecture and, last, the package.json that
+    `mip` installs it by: from a web server or, with `mpremote mip install FOLDER/package.json`, from there.
     """
-    paths = []
     files = build(architecture, features, mlperf=mlperf)
-    for name, data in files.items():
-        path = folder / name
+    manifest = {"version": _version(), "urls": [[name, name] for name in files], "deps": []}
+    files[MANIFEST] = (json.dumps(manifest, indent=1) + "\n").encode()
+    return {folder / name: data for name, data in files.items()}
+
+
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Write them, and make the folders that they lie in."""
+    for path, data in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        paths.append(path)
-    manifest = {"version": _version(), "urls": [[name, name] for name in files], "deps": []}
-    path = folder / MANIFEST
-    path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    return [*paths, path]
 
 
 def _version() -> str:

@@ -19,14 +19,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from host_tools.boards import Board, board_names, load_board
-from host_tools.client import Client
 from host_tools.firmware_image import cached_image
 from host_tools.shipped import device_package_folder
-from host_tools.transports import SerialTransport
 from model_packager.errors import DeviceError, DeviceTimeout, UsageError
+
+if TYPE_CHECKING:
+    from host_tools.client import Client
 
 QEMU_TARGET, QEMU_BOARD = "qemu:", "qemu_"  # --target qemu:m4 is the board qemu_m4
 UNIX = load_board("unix")
@@ -170,6 +171,9 @@ class ServerProcess:
         Raises:
             DeviceError: the server has ended; its last words are in the message.
         """
+        from host_tools.client import Client
+        from host_tools.transports import SerialTransport
+
         transport = SerialTransport(self.port, write_timeout_s=WRITE_WAIT_S)
         try:
             started = time.monotonic()

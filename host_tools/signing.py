@@ -29,8 +29,8 @@ def load_signer(path: str | Path) -> Signer:
     try:
         key = load_pem_private_key(Path(path).read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"{path}: no private key in PEM without a password ({error})") from None
+        raise UsageError(f"{path} is no PEM file with an Ed25519 private key without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise UsageError(f"{path}: not an Ed25519 key")
+        raise UsageError(f"{path} holds a private key, but not an Ed25519 one")
     private = key
     return lambda before_trailer: private.sign(hashlib.sha256(before_trailer).digest())

@@ -18,7 +18,7 @@ class FormatError(ThimbleError):
     """A file, or a reply of a device, failed a check; ``code`` says which."""
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
-        super().__init__(f"{code.name.lower()}: {detail}")
+        super().__init__(f"{code.name.lower()}: {detail}" if detail else code.name.lower())
         self.code = code
         self.detail = detail
 
@@ -32,7 +32,7 @@ class PackError(ThimbleError):
 
 
 class UsageError(ThimbleError):
-    """Arguments or input files that do not fit each other."""
+    """Arguments or input files that do not fit each other, or that need what is not installed."""
 
 
 class DeviceError(ThimbleError):

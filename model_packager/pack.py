@@ -106,6 +106,12 @@ class PackResult:
     report: PackReport
 
 
+def check_importable(path: str | Path) -> None:
+    """Raise ``UsageError`` for a name whose suffix no importer knows."""
+    if Path(path).suffix.lower() not in IMPORTERS:
+        raise UsageError(f"{path}: the name must end in one of {', '.join(IMPORTERS)}")
+
+
 def import_model(path: str | Path) -> Model:
     """Import a file by its suffix.
 
@@ -114,8 +120,7 @@ def import_model(path: str | Path) -> Model:
         ImportRefused, OSError: as the importer.
     """
     path = Path(path)
-    if path.suffix.lower() not in IMPORTERS:
-        raise UsageError(f"{path}: the name must end in one of {', '.join(IMPORTERS)}")
+    check_importable(path)
     if not path.is_file():
         raise FileNotFoundError(2, "there is no such file", str(path))
     module, function = IMPORTERS[path.suffix.lower()]
@@ -269,7 +274,7 @@ def _integer_model(model: Model, calibration: Mapping[str, Array] | None, recipe
     samples = None if calibration is None else batches_for_inputs(calibration, model)
     if model.is_float:
         if samples is None:
-            raise PackError(
+            raise UsageError(
                 "a float model must be calibrated: it needs --calibration data.npz with sample inputs"
             )
         real = [batch.astype(np.float32) for batch in samples]
@@ -311,11 +316,11 @@ def pack(
         of the source file.
 
     Raises:
-        UsageError: an unknown suffix, objective or storage, a number outside 32 bits, or floats with a recipe
-            or calibration.
+        UsageError: an unknown suffix, objective or storage, a number outside 32 bits, floats with a recipe or
+            calibration, or a float model without calibration.
         ImportRefused: the source uses what Thimble does not support.
-        PackError: a float model without calibration, accumulators that could overflow, an int8 network as
-            floats, or weights beyond the range of their format.
+        PackError: accumulators that could overflow, an int8 network as floats, or weights beyond the range of
+            their format.
         OSError: the source cannot be read.
     """
     if objective not in OBJECTIVES:

@@ -4,7 +4,7 @@ input comes out. Callers are calibration (`pack`) and the commands that run mode
 
 from __future__ import annotations
 
-import zipfile
+import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,18 @@ def load_arrays(path: str | Path) -> dict[str, Array]:
     with open(path, "rb") as file:
         try:
             loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.lib.npyio.NpzFile):
-                return {name: loaded[name] for name in loaded.files}
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise UsageError(f"{path} is not a .npy or .npz file of plain arrays") from error
+            arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
         except MemoryError as error:
             raise UsageError(f"{path} claims more data than this machine has memory") from error
-    return {"": loaded}
+        except Exception as error:  # NumPy, zipfile and the decompressors raise classes of every kind
+            # A damaged file may send zipfile to a place before its start.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise
+            raise UsageError(f"{path} is not a .npy or .npz file of plain arrays") from error
+    # NumPy gives a member that is no array as its bytes.
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise UsageError(f"{path} is not a .npy or .npz file of plain arrays")
+    return arrays
 
 
 def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:

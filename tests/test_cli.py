@@ -10,6 +10,8 @@ import os
 import resource
 import subprocess
 import sys
+import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +25,26 @@ from host_tools.commands.inspect import print_inspection
 from host_tools.exit_codes import ExitCode
 from host_tools.inspect import RamRow, WeightsRow, inspect_file
 from model_packager import container, reference
+from model_packager.errors import UsageError
 from model_packager.format_table import PortFlag
 from model_packager.pack import pack
+from model_packager.sample_arrays import load_arrays
 from tests import tflite_models
 from tests.conftest import skip_or_fail
 from tests.random_networks import NetworkBuilder
 
 Capture = pytest.CaptureFixture[str]
+# Every command that takes a packed model, which the test appends.
+LOADERS = (
+    ["inspect"],
+    ["run", "--golden"],
+    ["eval", "--data", "x.npz"],
+    ["bench", "--target", "native"],
+    ["energy"],
+    ["deploy", "--port", "/dev/none"],
+    ["export", "--c-array", "c"],
+    ["flash", "--mip", "m", "--board", "pico", "--model"],
+)
 
 
 @pytest.fixture
@@ -97,7 +112,7 @@ def test_cli_pack_inspect_run_agree_with_the_reference(source: Path, tmp_path: P
     assert f"{model_path.stat().st_size:,} bytes" in out
     x = np.random.default_rng(1).integers(-128, 128, (5, 8, 8, 2)).astype(np.int8)
     np.save(x_path, x)
-    assert run_cli(capsys, "run", model_path, "--input", x_path, "--output", y_path)[0] == 0
+    assert run_cli(capsys, "run", model_path, "--input", x_path, "-o", y_path)[0] == 0
     expected = reference.run(container.load(model_path.read_bytes()), [x])[0]
     np.testing.assert_array_equal(np.load(y_path), expected)
     code, out, _ = run_cli(capsys, "inspect", model_path)
@@ -224,8 +239,20 @@ def test_cli_run_integers_out_of_range_are_refused(source: Path, tmp_path: Path,
         (["pack", "{source}", "-o", "{tmp}/none/m.thimble"], "none: there is no such folder"),
         (["inspect", "{tmp}/junk.tflite"], "bad_magic"),
         (["inspect", "{tmp}"], "Is a directory"),
+        (["pack", "."], ".: the name must end in one of .tflite, .onnx"),
+        (["pack", "{source}", "-o", "."], ".: Is a directory"),
+        (["train", "."], ".: Is a directory"),
+        (["export", ".", "--c-array", "{tmp}/c"], ".: Is a directory"),
+        (["analyze", "x.nope"], "must end in one of .tflite, .onnx, .thimble"),
+        *(
+            ([*words, "{source}"], "small.tflite: this is a .tflite file, not a packed model")
+            for words in LOADERS
+        ),
+        (["inspect", "{tmp}/text.onnx"], "text.onnx: this is a .onnx file, not a packed model"),
+        (["deploy", "{tmp}/short.thimble", "--port", "/dev/none"], "short.thimble: truncated: "),
+        (["flash", "fw.uf2"], "unrecognized arguments: fw.uf2 (`thimble flash --help` explains)"),
         (["run", "{packed}", "--input", "{tmp}/junk.tflite"], "not a .npy or .npz file"),
-        (["run", "{packed}", "--input", "{tmp}/none.npy"], "none.npy: No such file"),
+        (["run", "{packed}", "--input", "{tmp}/none.npy"], "none.npy: there is no such file"),
         (
             ["run", "{packed}", "--input", "{tmp}/two.npz", "--target", "toaster"],
             "no target 'toaster'; known are",
@@ -240,6 +267,8 @@ def test_cli_bad_input_is_one_sentence_and_a_failure(
     source: Path, packed: Path, tmp_path: Path, capsys: Capture, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "junk.tflite").write_bytes(bytes(range(256)))
+    (tmp_path / "text.onnx").write_bytes(b"\x08\x07" * 9)
+    (tmp_path / "short.thimble").write_bytes(packed.read_bytes()[:-40])
     np.savez(tmp_path / "two.npz", np.zeros((4, 4, 3)), np.zeros((4, 4, 3)))
     before = sorted(tmp_path.iterdir())
     filled = [text.format(tmp=tmp_path, source=source, packed=packed) for text in arguments]
@@ -248,6 +277,62 @@ def test_cli_bad_input_is_one_sentence_and_a_failure(
     assert message in err
     assert_one_sentence(err)
     assert sorted(tmp_path.iterdir()) == before
+
+
+NPY = io.BytesIO()
+np.save(NPY, np.zeros((4, 4, 3), np.int8))
+
+
+def _zip(member: bytes = NPY.getvalue(), compression: int = zipfile.ZIP_STORED, name: str = "a.npy") -> bytes:
+    """A .npz of one member."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        archive.writestr(name, member)
+    return buffer.getvalue()
+
+
+def _patched(data: bytes, offset: int, value: int) -> bytes:
+    """With another byte at `offset` of the member's entry in the directory, and at its place in the member's
+    own header, which has all fields but the first two bytes further on."""
+    entry = data.index(b"PK\1\2")
+    patched = bytearray(data)
+    patched[entry + offset] = patched[offset - 2] = value
+    return bytes(patched)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(_patched(_zip(), 10, zipfile.ZIP_DEFLATED), id="deflate"),
+        pytest.param(_patched(_zip(), 10, zipfile.ZIP_BZIP2), id="bzip2"),
+        pytest.param(_patched(_zip(), 10, zipfile.ZIP_LZMA), id="lzma"),
+        pytest.param(NPY.getvalue().replace(b"(4, 4, 3), }", b"(4, 4, 3 , }"), id="header"),
+        pytest.param(NPY.getvalue()[:-1], id="short"),
+        pytest.param(_patched(_zip(), 6, 99), id="zip_version"),
+        pytest.param(_patched(_zip(), 10, 99), id="zip_method"),
+        pytest.param(_patched(_zip(), 8, 1), id="encrypted"),
+        pytest.param(_zip(b"no array"), id="text"),
+        pytest.param(_zip()[:-30], id="cut"),
+    ],
+)
+def test_cli_damaged_arrays_are_one_sentence(packed: Path, capsys: Capture, data: bytes) -> None:
+    path = packed.parent / "x.npz"
+    path.write_bytes(data)
+    code, _, err = run_cli(capsys, "run", packed, "--input", path)
+    assert (code, err) == (ExitCode.USAGE, f"thimble: {path} is not a .npy or .npz file of plain arrays\n")
+
+
+def test_load_arrays_of_files_with_wrong_bytes_gives_arrays_or_one_sentence(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    whole = [_zip(), _zip(compression=zipfile.ZIP_DEFLATED), NPY.getvalue()]
+    for attempt in range(600):
+        data = bytearray(whole[attempt % 3])
+        for _ in range(random.integers(1, 4)):
+            data[random.integers(len(data))] = random.integers(256)
+        path = tmp_path / "x.npz"
+        path.write_bytes(data[: random.integers(len(data) // 2, 2 * len(data))])
+        with suppress(UsageError):
+            assert all(isinstance(array, np.ndarray) for array in load_arrays(path).values())
 
 
 def test_cli_pack_onto_its_own_source_is_refused(source: Path, capsys: Capture) -> None:
@@ -340,10 +425,11 @@ def test_cli_pack_full_disk_is_one_sentence_and_leaves_nothing(source: Path) -> 
 def test_cli_stdout_on_a_full_disk_is_one_sentence(packed: Path) -> None:
     if not Path("/dev/full").exists():
         skip_or_fail("there is no /dev/full here")
-    code, err = run_process(["inspect", packed], stdout="/dev/full")
-    assert code == ExitCode.ERROR
-    assert "No space left on device" in err
-    assert_one_sentence(err)
+    for arguments in (["inspect", packed], ["--help"]):
+        code, err = run_process(arguments, stdout="/dev/full")
+        assert code == ExitCode.ERROR
+        assert "No space left on device" in err
+        assert_one_sentence(err)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
@@ -403,6 +489,36 @@ def test_cli_interrupt_is_one_word(monkeypatch: pytest.MonkeyPatch, packed: Path
     monkeypatch.setattr(container, "parse", interrupt)
     code, _, err = run_cli(capsys, "inspect", packed)
     assert (code, err) == (130, "thimble: interrupted\n")
+
+
+@pytest.mark.parametrize("module", ["host_tools.cli", "argparse"])
+def test_cli_interrupt_while_it_is_imported_is_one_word(module: str) -> None:
+    program = f"""
+import sys
+from host_tools.__main__ import main
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.INTERRUPTED, "thimble: interrupted\n")
+
+
+def test_cli_parser_loads_only_what_parsing_needs() -> None:
+    heavy = ("numpy", "serial", "yaml", "rich", "tflite", "onnx", "torch", "cffi")
+    program = f"""
+import sys
+from host_tools import cli
+cli.build_parser()
+print([name for name in {heavy} if name in sys.modules])
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_cli_closed_pipe_is_no_traceback(packed: Path) -> None:

@@ -90,6 +90,11 @@ def test_serial_transport_pulled_cable_raises_device_error() -> None:
     transport.close()
 
 
+def test_error_without_a_detail_is_its_name_alone() -> None:
+    assert str(DeviceRefused(ErrorCode.TRUNCATED, "")) == "truncated"
+    assert str(DeviceRefused(ErrorCode.NO_SPACE, "9 bytes")) == "no_space: 9 bytes"
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

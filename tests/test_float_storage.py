@@ -77,10 +77,13 @@ def test_pack_float_model_with_fused_activations_stores_them_as_functions() -> N
     assert output.tolist() == [[0.0, 4.0, 6.0]]
 
 
-@pytest.mark.parametrize("target", ["native", "cpython"])
-def test_executors_of_devices_refuse_floats_by_name(target: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "executor"),
+    [("native", "the C core"), ("cpython", "the device package here"), ("micropython", "the device")],
+)
+def test_executors_of_devices_refuse_floats_by_name(target: str, executor: str, micropython: Path) -> None:
     opened = open_target(target)
-    with pytest.raises(FormatError, match="unsupported_feature"):
+    with pytest.raises(FormatError, match=f"unsupported_feature: needs float_tensors, which {executor} does"):
         opened.load(pack(import_onnx(GRAPH), storage="fp16").data)
     opened.close()
 
@@ -115,7 +118,8 @@ def test_cli_packs_inspects_and_runs_floats(tmp_path: Path, capsys: pytest.Captu
         reference.run(container.load(packed.read_bytes()), inputs)[0].transpose(0, 3, 1, 2).reshape(3, -1),
     )
     assert cli.main([*run, "native"]) != 0
-    assert "unsupported_feature" in capsys.readouterr().err
+    lacks = "net.thimble: unsupported_feature: needs float_tensors, which the C core does not run; "
+    assert lacks + "`thimble run --target reference` does" in capsys.readouterr().err
     assert cli.main(["analyze", str(packed)]) == 0
     assert cli.main(["bench", str(packed), "--target", "native"]) != 0
     assert "unsupported_feature" in capsys.readouterr().err

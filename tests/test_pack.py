@@ -134,7 +134,7 @@ def test_pack_speed_objective_is_not_larger_in_decode_scratch_than_size() -> Non
 
 def test_pack_float_model_without_calibration_is_refused() -> None:
     model = Model([Tensor("x", (1, 4), DType.FLOAT32)], [], [Port(0, "x")], [Port(0, "x")])
-    with pytest.raises(PackError, match="needs --calibration"):
+    with pytest.raises(UsageError, match="needs --calibration"):
         pack(model)
 
 

@@ -418,7 +418,7 @@ def test_report_of_nothing_missing_files_and_damaged_models_is_one_sentence(
     code, _, err = run_report(capsys)
     assert code == ExitCode.USAGE and "RUN.json" in err and err.count("\n") == 1
     code, _, err = run_report(capsys, tmp_path / "none.json")
-    assert code == ExitCode.ERROR and err == f"thimble: {tmp_path / 'none.json'}: No such file or directory\n"
+    assert code == ExitCode.ERROR and err == f"thimble: {tmp_path / 'none.json'}: there is no such file\n"
     damaged = tmp_path / "bad.thimble"
     damaged.write_bytes((runs / "net.thimble").read_bytes()[:-1])
     code, _, err = run_report(capsys, damaged, "-o", tmp_path / "report.html")

@@ -144,11 +144,13 @@ def test_signer_refuses_what_is_no_ed25519_key(keys: tuple[Path, bytes], tmp_pat
 
     path = tmp_path / "key.pem"
     path.write_bytes(b"nothing")
-    with pytest.raises(UsageError, match="no private key in PEM"):
+    with pytest.raises(
+        UsageError, match=f"^{path} is no PEM file with an Ed25519 private key without a password$"
+    ):
         load_signer(path)
     other = ec.generate_private_key(ec.SECP256R1())
     path.write_bytes(other.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()))
-    with pytest.raises(UsageError, match="not an Ed25519 key"):
+    with pytest.raises(UsageError, match="a private key, but not an Ed25519 one"):
         load_signer(path)
 
 

@@ -67,13 +67,19 @@ def analyse_file(path: Path) -> Analysis:
         UsageError, ImportRefused, FormatError, OSError: as the importers and the loader.
     """
     from host_tools.inspect import inspect_file
+    from host_tools.packed_file import read_packed
     from model_packager import container
     from model_packager.analysis import analyse
-    from model_packager.pack import import_model
+    from model_packager.errors import UsageError
+    from model_packager.pack import IMPORTERS, import_model
 
-    if path.suffix.lower() != ".thimble":
+    suffix = path.suffix.lower()
+    if suffix in IMPORTERS:
         return analyse(import_model(path))
-    data = path.read_bytes()
+    if suffix != ".thimble":
+        known = ", ".join([*IMPORTERS, ".thimble"])
+        raise UsageError(f"{path}: the name must end in one of {known}")
+    data = read_packed(path)
     stored = {row.operator: row.stored_bytes for row in inspect_file(data).weights}
     return analyse(container.load(data), stored)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from host_tools.client import Client
     from model_packager.model import Model
 
+CORE_HERE = "the C core here"  # what stands for a board under --target native
 HELP = "measure a model's latency on a device: min, median, p95, and each layer"
 RUNS, WARM_UP_RUNS = 20, 2
 
@@ -62,14 +63,13 @@ def percentile(times: Sequence[float], share: float) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Deploy where needed, measure, print."""
-    from pathlib import Path
-
+    from host_tools.packed_file import read_packed
     from model_packager import container
     from model_packager.errors import UsageError
 
     if arguments.runs < 1 or arguments.warm_up < 0:
         raise UsageError("--runs must be at least 1, and --warm-up at least 0")
-    file = Path(arguments.model).read_bytes()
+    file = read_packed(arguments.model)
     model = container.load(file)
     measure = _measure_native if arguments.target == "native" else _measure_device
     figures = measure(arguments, file, model)
@@ -190,7 +190,7 @@ def _measure_native(arguments: argparse.Namespace, file: bytes, model: Model) ->
         times, layers = target.bench(arguments.runs)
         measured.append(([round(time, 1) for time in times], [round(time, 1) for time in layers]))
     (times, layers), (raw_times, raw_layers) = measured
-    figures = _figures("the C core here", trailer_sha256(file), "us", times, layers, model)
+    figures = _figures(CORE_HERE, trailer_sha256(file), "us", times, layers, model)
     raw = {"raw_median_us": percentile(raw_times, 0.5), "raw_operators_us": raw_layers}
     return figures | {"load_us": loads_us[0]} | raw
 
@@ -258,12 +258,11 @@ def _lines(figures: dict[str, Any]) -> list[tuple[str, str]]:
         rate = f"{figures['instructions_per_mac']:,} instructions for a MAC"
     load = figures.get(f"load_{unit}")
     other = figures["other_stack"]
-    is_counted = unit != "us"
+    clock = "this machine's" if figures["board"] == CORE_HERE else "the device's own"
+    if unit != "us":
+        clock = "counts instructions: an emulator has no milliseconds"
     return [
-        (
-            "clock",
-            "counts instructions: an emulator has no milliseconds" if is_counted else "the device's own",
-        ),
+        ("clock", clock),
         ("all in all", f"{rate}, {figures['macs']:,} MACs"),
         ("loading", "not measured: it ran already (--load)" if load is None else f"{load:,} {unit}"),
         ("decoding", _decoding(figures)),

@@ -21,12 +21,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send, have it verified, print the speed."""
-    from pathlib import Path
-
+    """Check, send, have it verified, print the speed."""
     from host_tools.devices import deploy_with_bar, open_device
+    from host_tools.packed_file import read_packed
+    from model_packager import container
 
-    file = Path(arguments.model).read_bytes()
+    file = read_packed(arguments.model)
+    container.load(file)  # says what is wrong with it, before a device is asked
     with open_device(arguments.target) as client:
         deployment = deploy_with_bar(client, file, arguments.force)
         hello, unit = client.hello, client.time_unit

@@ -70,13 +70,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, replay or estimate; print."""
-    from pathlib import Path
-
     from host_tools.client import trailer_sha256
     from host_tools.energy import estimate_by_operations, measure, measurement_figures
     from host_tools.meters.meter import REPLAY, parse_name
     from host_tools.meters.replay import replay
     from host_tools.meters.trace import check_trace_path
+    from host_tools.packed_file import read_packed
     from model_packager import container
     from model_packager.errors import UsageError
 
@@ -86,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         if name is None or name.kind == REPLAY:
             raise UsageError("--save-trace keeps what a meter measures: name one with --meter")
         check_trace_path(arguments.save_trace)
-    file = Path(arguments.model).read_bytes()
+    file = read_packed(arguments.model)
     model = container.load(file)
     figures: dict[str, Any] = {
         "kind": "energy",

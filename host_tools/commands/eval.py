@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from host_tools.client import trailer_sha256
     from host_tools.evaluate import evaluate, split_labels
     from host_tools.judges import open_judge, original_beside
+    from host_tools.packed_file import read_packed
     from host_tools.progress import progress_bar
     from host_tools.targets import open_target
     from model_packager import container
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.limit is not None and arguments.limit < 1:
         raise UsageError(f"--limit is {arguments.limit}, not 1 or more")
-    data = Path(arguments.model).read_bytes()
+    data = read_packed(arguments.model)
     model = container.load(data)
     arrays, labels = split_labels(load_arrays(arguments.data))
     if arguments.labels:

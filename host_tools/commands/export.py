@@ -32,9 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from host_tools.c_array import export, write_files
+    from host_tools.packed_file import read_packed
 
     path, folder = Path(arguments.model), Path(arguments.c_array)
-    exported = export(path.read_bytes(), arguments.name or path.stem, arguments.with_core, arguments.sha256)
+    file = read_packed(path)
+    exported = export(file, arguments.name or path.stem, arguments.with_core, arguments.sha256)
     write_files(exported, folder, arguments.force)
     own = [name for name in exported.files if name not in exported.core_files]
     core = f", and {len(exported.core_files)} files of the core" if exported.core_files else ""

@@ -68,7 +68,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --package: write also what is there, and replace main.py",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the command and do nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done or written, and do nothing"
+    )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 
 
@@ -89,17 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _features(arguments: argparse.Namespace) -> int:
     """Feature bits of the model for which the package is made."""
-    from pathlib import Path
-
-    from host_tools.codec import unpack
+    from host_tools.packed_file import read_packed, required_features
     from model_packager import container
-    from model_packager.format_table import HEADER
 
     if not arguments.model:
         return 0
-    file = Path(arguments.model).read_bytes()
+    file = read_packed(arguments.model)
     container.load(file)  # says what is wrong with it
-    return unpack(HEADER, file)[0]["required_features"]
+    return required_features(file)
 
 
 def _board(arguments: argparse.Namespace) -> Board:
@@ -144,7 +143,7 @@ def _mip(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from host_tools.device_package import BYTECODE
-    from host_tools.install_package import write_mip_package
+    from host_tools.install_package import mip_package, write_files
     from model_packager.errors import UsageError
 
     if not arguments.board:
@@ -153,12 +152,18 @@ def _mip(arguments: argparse.Namespace) -> int:
     if board.micropython is None:
         raise UsageError(f"no MicroPython that takes the package runs on {board.description}")
     architecture = board.architecture if board.micropython.runs_native else BYTECODE
-    paths = write_mip_package(architecture, Path(arguments.mip), _features(arguments), arguments.mlperf)
+    files = mip_package(architecture, Path(arguments.mip), _features(arguments), arguments.mlperf)
+    if not arguments.dry_run:
+        write_files(files)
+    *paths, manifest = files
     if arguments.json:
-        print(json.dumps({"board": board.name, "architecture": architecture, "files": list(map(str, paths))}))
+        done = {"done": not arguments.dry_run}
+        names = list(map(str, files))
+        print(json.dumps({"board": board.name, "architecture": architecture, "files": names, **done}))
     else:
-        total = sum(path.stat().st_size for path in paths[:-1])
-        print(f"{paths[-1]}: {len(paths) - 1} files for {architecture}, {total:,} bytes")
+        total = sum(len(files[path]) for path in paths)
+        would = "would write " if arguments.dry_run else ""
+        print(f"{would}{manifest}: {len(paths)} files for {architecture}, {total:,} bytes")
     return 0
 
 

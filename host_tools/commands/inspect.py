@@ -26,12 +26,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, check, print."""
     from dataclasses import asdict
-    from pathlib import Path
 
     from host_tools.inspect import inspect_file
+    from host_tools.packed_file import read_packed
     from host_tools.tables import stdout_console
 
-    inspection = inspect_file(Path(arguments.model).read_bytes())
+    inspection = inspect_file(read_packed(arguments.model))
     if arguments.json:
         print(json.dumps({"kind": "inspect", "model": arguments.model, **asdict(inspection)}))
         return 0

@@ -80,11 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
     from host_tools.progress import progress_bar
     from host_tools.signing import load_signer
     from model_packager.errors import UsageError
-    from model_packager.pack import pack
+    from model_packager.pack import check_importable, pack
     from model_packager.recipe import load_recipe
     from model_packager.sample_arrays import load_arrays
 
     started = time.monotonic()
+    check_importable(arguments.source)
     if arguments.jobs is not None and arguments.jobs < 1:
         raise UsageError(f"--jobs is {arguments.jobs}, not 1 or more")
     if arguments.board and arguments.storage != "int8":

@@ -7,11 +7,6 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from model_packager.errors import FormatError, UsageError
-from model_packager.format_table import ErrorCode
-
 if TYPE_CHECKING:
     from model_packager.model import Array, Model
 
@@ -48,21 +43,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run the test that is stored in the file instead, and compare with what the packager computed",
     )
-    parser.add_argument("--output", metavar="Y", help="write the outputs to this .npy or .npz")
+    parser.add_argument("-o", "--output", metavar="Y", help="write the outputs to this .npy or .npz")
     parser.add_argument("--json", action="store_true", help="print the outputs as JSON")
     add_target_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Load the model into the target, run it, save or print."""
-    from pathlib import Path
-
+    from host_tools.packed_file import read_packed
     from host_tools.ports import check_output_path, quantised_inputs, real_outputs, save_outputs
     from host_tools.targets import open_target
     from model_packager import container
     from model_packager.sample_arrays import load_arrays
 
-    data = Path(arguments.model).read_bytes()
+    data = read_packed(arguments.model)
     model = container.load(data)
     if arguments.output:
         check_output_path(arguments.output, model)
@@ -88,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _golden(model: Model) -> list[Array]:
+    from model_packager.errors import UsageError
     from model_packager.golden import golden_inputs
 
     if model.golden is None:
@@ -96,6 +91,8 @@ def _golden(model: Model) -> list[Array]:
 
 
 def _compare(model: Model, outputs: list[Array]) -> None:
+    from model_packager.errors import FormatError
+    from model_packager.format_table import ErrorCode
     from model_packager.golden import output_crc32
 
     found = output_crc32(outputs)
@@ -105,6 +102,8 @@ def _compare(model: Model, outputs: list[Array]) -> None:
 
 
 def _print(outputs: list[Any], names: list[str]) -> None:
+    import numpy as np
+
     for name, output in zip(names, outputs, strict=True):
         print(f"{name}: {output.shape[0]} x {output.shape[1:]} {output.dtype}")
         for index, sample in enumerate(output[:SHOWN_SAMPLES]):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 from pathlib import Path
 
 HELP = "compress a network while training it, as a recipe says (needs the extra 'train')"
@@ -42,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads is not None and arguments.threads < 1:
         raise UsageError(f"--threads is {arguments.threads}, not 1 or more")
     recipe = Path(arguments.recipe)
+    if recipe.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(recipe))
     output = Path(arguments.output) if arguments.output else recipe.with_suffix(".thimble")
 
     from model_packager.training.compress import Epoch

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from host_tools.packed_file import missing_features
 from host_tools.targets import Array, Target, run_one_by_one
 from model_packager import container
 from model_packager.errors import FormatError, UsageError
@@ -31,7 +32,13 @@ class CPythonTarget:
         import thimble
 
         self._model = None
-        self._network = _named(lambda: thimble.load(data))
+        try:
+            self._network = _named(lambda: thimble.load(data))
+        except FormatError as error:
+            if error.code is not ErrorCode.UNSUPPORTED_FEATURE:
+                raise
+            detail = missing_features(data, thimble.FEATURES, "the device package here") or error.detail
+            raise FormatError(error.code, detail) from error
         self._model = container.load(data)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:

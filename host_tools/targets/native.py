@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from host_tools import native_extension
+from host_tools.c_array import core_features
+from host_tools.packed_file import missing_features
 from host_tools.targets import Array, Target
 from model_packager import container
 from model_packager.errors import FormatError, UsageError
-from model_packager.format_table import ErrorCode, TensorFlag
+from model_packager.format_table import ErrorCode, Feature, TensorFlag
 from model_packager.model import NUMPY_DTYPES, Model
 
 
@@ -47,8 +49,11 @@ class NativeTarget:
         self._ffi.memmove(self._file, data, len(data))
         handle = self._ffi.new("thimble_model *")
         started = time.perf_counter_ns()
-        _check(self._lib.thimble_native_load(handle, self._file, len(data)))
+        result = self._lib.thimble_native_load(handle, self._file, len(data))
         self.load_us = (time.perf_counter_ns() - started) / 1000
+        if result == ErrorCode.UNSUPPORTED_FEATURE:
+            _refuse_features(data)
+        _check(result)
         self.memory_bytes, self.arena_bytes = handle.memory_bytes, handle.arena_bytes
         model = container.load(data)
         persistent = any(tensor.flags & TensorFlag.PERSISTENT for tensor in model.tensors)
@@ -148,6 +153,12 @@ class NativeTarget:
     def _words(self, size_bytes: int) -> Any:
         """Zeroed memory of at least `size_bytes`, aligned to 8."""
         return self._ffi.new("uint64_t[]", size_bytes // 8 + 1)
+
+
+def _refuse_features(data: bytes) -> None:
+    known = sum(Feature[name] for name in core_features())
+    detail = missing_features(data, known, "the C core") or "in a part of the file, undeclared"
+    raise FormatError(ErrorCode.UNSUPPORTED_FEATURE, detail)
 
 
 def _check(result: int) -> None:

@@ -3,7 +3,8 @@
 A float32 file becomes a float model, a QDQ file (QuantizeLinear and DequantizeLinear around int8 or uint8
 activations) an integer model with the same scales. Activations that ONNX counts N, C, H, W are stored
 N, H, W, C; ``metadata["channels_first"]`` lists the ports whose originals have channels first. Anything that
-is not supported raises ``ImportRefused``, which names the node, its position and what is supported.
+is not supported raises ``ImportRefused``, which names the node and its position, and of an unknown operator
+those that are supported.
 """
 
 from __future__ import annotations
@@ -103,15 +104,14 @@ def _convert(graph: Graph, node: SourceNode) -> None:
         if fold(graph, node):
             return
         if node.kind not in CONVERTERS:
-            raise ImportRefused("this operator is not supported")
+            known = ", ".join(SUPPORTED_OPERATORS)
+            raise ImportRefused(f"this operator is not supported; supported operators are {known}")
         CONVERTERS[node.kind](graph, node)
     except ImportRefused as error:
         name = f" '{node.name}'" if node.name else ""
         output = f" (output '{node.outputs[0]}')" if node.outputs else ""
-        raise ImportRefused(
-            f"node {node.index} {node.kind}{name}{output} cannot be imported: {error}; supported operators "
-            f"are {', '.join(SUPPORTED_OPERATORS)}"
-        ) from error
+        where = f"node {node.index} {node.kind}{name}{output}"
+        raise ImportRefused(f"{where} cannot be imported: {error}") from error
 
 
 # --------------------------------------------------------------------------------------------- ports

@@ -3,8 +3,8 @@
 An int8 file becomes an integer model that computes bit for bit what TensorFlow Lite Micro's reference
 kernels compute. A float32 file becomes a float model; weights stored as float16 or int8 in one (dynamic-range
 quantisation) are turned into floats. QUANTIZE and DEQUANTIZE at the edges of an int8 model are removed, and
-the port is marked ``PortFlag.FLOAT``. Anything else raises ``ImportRefused``, which names the operator, its
-position and what is supported.
+the port is marked ``PortFlag.FLOAT``. Anything else raises ``ImportRefused``, which names the operator and
+its position, and of an unknown operator those that are supported.
 """
 
 from __future__ import annotations
@@ -123,12 +123,9 @@ def _has_integer_activations(source: SourceModel) -> bool:
 
 
 def _refusal(source: SourceModel, operator: SourceOperator, reason: str) -> ImportRefused:
-    """The one sentence of every refused operator: which, where, why, and what is supported instead."""
+    """The one sentence of every refused operator: which, where and why."""
     output = f" (output '{source.tensors[operator.outputs[0]].name}')" if operator.outputs else ""
-    return ImportRefused(
-        f"operator {operator.index} {operator.name}{output} cannot be imported: {reason}; supported "
-        f"operators are {', '.join(SUPPORTED_OPERATORS)}"
-    )
+    return ImportRefused(f"operator {operator.index} {operator.name}{output} cannot be imported: {reason}")
 
 
 def _convert(graph: Graph, operator: SourceOperator) -> None:
@@ -136,7 +133,9 @@ def _convert(graph: Graph, operator: SourceOperator) -> None:
     if operator.name == "DEQUANTIZE" and not graph.is_float:
         converter = _convert_dequantize
     if converter is None:
-        raise _refusal(graph.source, operator, "this operator is not supported")
+        known = ", ".join(SUPPORTED_OPERATORS)
+        reason = f"this operator is not supported; supported operators are {known}"
+        raise _refusal(graph.source, operator, reason)
     try:
         converter(graph, operator)
     except ImportRefused as error:

@@ -137,7 +137,9 @@ def read_model(data: bytes) -> SourceModel:
         KeyError,
         AttributeError,
     ) as error:
-        raise ImportRefused(f"the .tflite file is damaged or truncated ({error})") from error
+        raise ImportRefused(
+            f"the .tflite file is damaged or cut off: one of its offsets leads out of its {len(data):,} bytes"
+        ) from error
 
 
 def _count(length: int, limit: int, what: str) -> int:
