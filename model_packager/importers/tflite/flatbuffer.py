@@ -182,7 +182,9 @@ def _check_indices(indices: list[int], tensor_count: int, what: str, lowest: int
 
 
 def _read_text(raw: bytes | None) -> str:
-    return (raw or b"")[:_MAX_NAME_BYTES].decode("utf-8", "replace")
+    """A name; what of it no terminal should be sent becomes U+FFFD, since names end up in sentences."""
+    text = (raw or b"")[:_MAX_NAME_BYTES].decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _read_vector(value: Any, dtype: Any) -> Array:
