@@ -299,7 +299,9 @@ def test_import_onnx_unsupported_model_is_refused_by_name(name: str) -> None:
     with pytest.raises(ImportRefused) as caught:
         import_onnx(build(nodes, inputs, constants, opset))
     assert expected in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    is_unknown = "this operator is not supported" in str(caught.value)
+    assert ("supported operators are" in str(caught.value)) == is_unknown
 
 
 def test_import_onnx_missing_file_is_refused(tmp_path: Path) -> None:
@@ -342,7 +344,7 @@ def test_import_onnx_damaged_bytes_never_raise_anything_else() -> None:
             try:
                 import_onnx(bytes(damaged))
             except ImportRefused as error:
-                assert "\n" not in str(error)
+                assert str(error).isprintable()
                 refused += 1
     assert 0.3 < refused / (20 * len(CASES)) < 0.95
 

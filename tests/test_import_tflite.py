@@ -282,6 +282,12 @@ def test_import_missing_file_is_a_usage_error(tmp_path: Path) -> None:
         import_tflite(tmp_path / "nothing.tflite")
 
 
+def test_import_refusal_lists_operators_only_where_one_is_unknown() -> None:
+    assert "supported operators are" not in refused(conv_model(dtype=np.int16))
+    unknown = build_model([Tensor((1, 8), np.int8, [0.5], [7])] * 2, [Operator("FLOOR", [0], [1])], [0], [1])
+    assert "FLOOR" in refused(unknown) and "supported operators are ADD, " in refused(unknown)
+
+
 @pytest.mark.parametrize("data", [b"", b"TFL3", b"\0" * 64, b"\x1c\0\0\0TFL3", b"PK\x03\x04" * 20])
 def test_import_something_else_is_refused(data: bytes) -> None:
     assert ".tflite" in refused(data)
@@ -294,7 +300,9 @@ def import_and_run(data: bytes) -> Model | None:
     """Import damaged bytes: None when refused; a model that was imported must run, unless it is huge."""
     try:
         model = import_tflite(data)
-    except ImportRefused:
+    except ImportRefused as refusal:
+        # Our own words, and nothing of a damaged name that a terminal would take for a command.
+        assert str(refusal).isprintable() and "unpack" not in str(refusal)
         return None
     if max(tensor.element_count for tensor in model.tensors) < 100_000:
         inputs = [
