@@ -119,6 +119,12 @@ class PortRow:
     is_float: bool
 
 
+def ram_text(micropython_bytes: int, c_bytes: int | None, arena_bytes: int) -> str:
+    """The RAM peak as `inspect` and `pack` print it: of each executor, whose scratch is its own."""
+    where = "" if c_bytes is None else f" on MicroPython, {c_bytes:,} in the C core"
+    return f"{micropython_bytes:,} bytes{where}, scratch included: {arena_bytes:,} for tensors"
+
+
 @dataclass(frozen=True)
 class Inspection:
     """Everything about one file."""
@@ -134,7 +140,8 @@ class Inspection:
     weight_count: int
     weight_bytes: int
     arena_bytes: int
-    ram_peak_bytes: int
+    ram_peak_bytes: int  # on MicroPython
+    c_ram_peak_bytes: int | None  # in the C core, which runs no floats
     ports: tuple[PortRow, ...]
     weights: tuple[WeightsRow, ...]
     ram: tuple[RamRow, ...]
@@ -274,6 +281,7 @@ def inspect_file(data: bytes) -> Inspection:
         weight_bytes=sum(constant.length for constant in weights),
         arena_bytes=header.arena_bytes,
         ram_peak_bytes=ram_peak_bytes(model),
+        c_ram_peak_bytes=None if model.is_float else ram_peak_bytes(model, "c"),
         ports=_ports(model),
         weights=_weights(parsed, model),
         ram=_ram(model),

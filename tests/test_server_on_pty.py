@@ -30,12 +30,14 @@ from host_tools.transports import SerialTransport
 from model_packager import container
 from model_packager.errors import DeviceError, DeviceRefused, NoDeviceError
 from model_packager.format_table import Capability, ErrorCode, Message, ModelState
+from model_packager.importers.onnx import import_onnx
 from model_packager.pack import pack
 from tests import tflite_models
 from tests.conftest import require_tool
 from tests.device_models import bad_files, expected_outputs, packed_model, random_inputs
 from tests.faulty_transport import FaultyTransport
 from tests.server_devices import SlotDevice
+from tests.test_float_storage import GRAPH
 
 MINIMUM_BYTES_PER_SECOND = 100_000
 MAXIMUM_MPY_BYTES = 6 * 1024
@@ -326,12 +328,18 @@ def test_deploy_command_refusals_have_their_exit_codes(
     server: serve.ServerProcess, model: bytes, tmp_path: Path
 ) -> None:
     cases = {name: (file, code) for name, file, code in bad_files(model)}
-    for name, expected in (("magic", ExitCode.REFUSED), ("trailer", ExitCode.VERIFICATION_FAILED)):
+    for name in ("magic", "trailer"):  # found here, before anything is sent
         path = tmp_path / name
         path.write_bytes(cases[name][0])
-        done = thimble("deploy", path, "--port", server.port)
-        assert done.returncode == expected
+        done = thimble("deploy", path, "--port", "/dev/thimble-none")
+        assert done.returncode == ExitCode.ERROR
         assert len(done.stderr.splitlines()) == 1 and cases[name][1].name.lower() in done.stderr
+    path = tmp_path / "floats"
+    path.write_bytes(pack(import_onnx(GRAPH), storage="fp16").data)
+    done = thimble("deploy", path, "--port", server.port)
+    assert done.returncode == ExitCode.REFUSED
+    assert len(done.stderr.splitlines()) == 1
+    assert f"{path}: the device says unsupported_feature: needs float_tensors" in done.stderr
 
 
 class DeployAtTerminal:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HELP = "count weights, multiply-accumulates, bytes, memory and energy of a network, layer by layer"
 FORM_COLUMNS = ("grouped by 2", "depthwise separable", "3x3", "1xn")
+NARROW_FORMS = {"grouped by 2": "by 2", "depthwise separable": "separable"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -140,9 +141,14 @@ def print_analysis(console: Console, analysis: Analysis, path: str) -> None:
         f"  peak       {peak.live_activations:,} activations live at operator {peak.index}: "
         f"{peak.live_activations:,} bytes as int8, {4 * peak.live_activations:,} as fp32"
     )
-    for make in (_layer_table, _form_table, _precision_table):
+    spare = {
+        _layer_table: ("share", "MAC/B", "proven", "output"),
+        _form_table: ("standard MACs",),
+        _precision_table: (),
+    }
+    for make, columns in spare.items():
         console.print()
-        print_fitting(console, partial(make, analysis))
+        print_fitting(console, partial(make, analysis), columns)
     console.print()
     _print_notes(console)
 
@@ -211,14 +217,15 @@ def _or_nothing(number: int | None) -> str:
 
 
 def _form_table(analysis: Analysis, narrow: bool) -> Table:
-    """Narrow: without the weights."""
+    """Narrow: without the weights, and with shorter names."""
     from host_tools.tables import make_table
 
     table = make_table(
         "Layers in other forms: share of the standard form's MACs" + ("" if narrow else " / of its weights"),
         narrow,
         *[("#", "right"), ("layer", "left"), ("standard MACs", "right")],
-        *((name, "right") for name in ("as it is", *FORM_COLUMNS)),
+        ("as it is", "right"),
+        *((NARROW_FORMS.get(name, name) if narrow else name, "right") for name in FORM_COLUMNS),
     )
     for layer in analysis.layers:
         if layer.convolution is None or layer.convolution.kind == "fully connected":
@@ -247,11 +254,14 @@ def _precision_table(analysis: Analysis, narrow: bool) -> Table:
     from model_packager.analysis import PRECISION_BITS
 
     energies = {energy.precision: energy for energy in analysis.energy()}
+    names = ["weights, bytes", "of fp32", "arithmetic, µJ", "memory: SRAM, µJ", "weights in DRAM, µJ"]
+    if narrow:
+        names = ["weights", "of fp32", "arithmetic", "SRAM", "DRAM"]
     table = make_table(
-        "Precisions",
+        "Precisions" + narrow * ": bytes of the weights, µJ of arithmetic and memory",
         narrow,
-        *[("precision", "left"), ("weights, bytes", "right"), ("of fp32", "right")],
-        *[("arithmetic, µJ", "right"), ("memory: SRAM, µJ", "right"), ("weights in DRAM, µJ", "right")],
+        ("precision", "left"),
+        *((name, "right") for name in names),
     )
     for precision, bits in PRECISION_BITS.items():
         energy = energies.get(precision)

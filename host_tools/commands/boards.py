@@ -7,10 +7,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from host_tools.boards import Board
 
+SPARE_COLUMNS = ("core", "MHz", "flash")  # what a very narrow terminal does without, the first first
 HELP = "list the known boards, or show one with the source of every fact"
 
 
@@ -23,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the list or the board."""
     from host_tools.boards import all_boards, load_board
-    from host_tools.tables import print_fitting, stdout_console
+    from host_tools.tables import stdout_console
 
     boards = [load_board(arguments.board)] if arguments.board else all_boards()
     if arguments.json:
@@ -32,8 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.board:
         _print_board(boards[0])
     else:
-        print_fitting(stdout_console(), lambda narrow: _table(boards, narrow))
+        print_boards(stdout_console(), boards)
     return 0
+
+
+def print_boards(console: Console, boards: list[Board]) -> None:
+    """The list, in the console's width."""
+    from host_tools.tables import print_fitting
+
+    print_fitting(console, lambda narrow: _table(boards, narrow), SPARE_COLUMNS)
 
 
 def _with_sources(board: Board) -> dict[str, Any]:

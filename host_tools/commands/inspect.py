@@ -44,9 +44,10 @@ def print_inspection(console: Console, inspection: Inspection, path: str) -> Non
     from host_tools.tables import print_fitting
 
     _print_summary(console, inspection, path)
-    for make in (_weights_table, _ram_table, _parts_table):
+    spare = {_weights_table: ("share", "bits"), _ram_table: ("kernel", "stream"), _parts_table: ()}
+    for make, columns in spare.items():
         console.print()
-        print_fitting(console, partial(make, inspection))
+        print_fitting(console, partial(make, inspection), columns)
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -54,10 +55,13 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _print_summary(console: Console, inspection: Inspection, path: str) -> None:
+    from host_tools.inspect import ram_text
+
     name = f" ({inspection.name})" if inspection.name else ""
     signed = "signed" if inspection.signed else "not signed"
     console.print(f"[bold]{path}[/bold]{name}: {inspection.file_bytes:,} bytes, {signed}")
-    console.print(f"  SHA-256   {inspection.sha256}")
+    # One line at any width, to be copied.
+    console.print(f"  SHA-256   {inspection.sha256}", soft_wrap=True)
     if inspection.model_id or inspection.model_version:
         console.print(f"  model     id {inspection.model_id}, version {inspection.model_version}")
     for port in inspection.ports:
@@ -70,8 +74,8 @@ def _print_summary(console: Console, inspection: Inspection, path: str) -> None:
     console.print(
         f"  weights   {inspection.weight_count:,} in {inspection.weight_bytes:,} bytes, {bits:.2f} bits each"
     )
-    tensors = f"{inspection.arena_bytes:,} for tensors"
-    console.print(f"  RAM peak  {inspection.ram_peak_bytes:,} bytes, scratch included: {tensors}")
+    peaks = (inspection.ram_peak_bytes, inspection.c_ram_peak_bytes)
+    console.print(f"  RAM peak  {ram_text(*peaks, inspection.arena_bytes)}")
     console.print(f"  needs     {', '.join(inspection.features)}")
 
 

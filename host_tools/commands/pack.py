@@ -77,10 +77,12 @@ def run(arguments: argparse.Namespace) -> int:
     from host_tools.client import trailer_sha256
     from host_tools.encoding_pool import encoding_pool
     from host_tools.fit import check_fit
+    from host_tools.inspect import ram_text
     from host_tools.progress import progress_bar
     from host_tools.signing import load_signer
     from model_packager.errors import UsageError
     from model_packager.pack import check_importable, pack
+    from model_packager.passes.kernel_scratch import ram_peak_bytes
     from model_packager.recipe import load_recipe
     from model_packager.sample_arrays import load_arrays
 
@@ -140,5 +142,6 @@ def run(arguments: argparse.Namespace) -> int:
     if board is not None:
         shares = (f"{need.needed_bytes:,} of {need.room_bytes:,} ({need.where})" for need in needs)
         print(f"  fits {board.description}: {', '.join(shares)}")
-    print(f"  RAM peak {report.ram_peak_bytes:,} bytes, scratch included: {report.arena_bytes:,} for tensors")
+    c_bytes = None if result.model.is_float else ram_peak_bytes(result.model, "c")
+    print(f"  RAM peak {ram_text(report.ram_peak_bytes, c_bytes, report.arena_bytes)}")
     return 0
