@@ -4,6 +4,7 @@ wrong.
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import zipfile
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from host_tools.commands.boards import print_boards
 from host_tools.commands.inspect import print_inspection
 from host_tools.exit_codes import ExitCode
 from host_tools.inspect import RamRow, WeightsRow, inspect_file
+from host_tools.meters.meter import DRIVERS
 from model_packager import container, reference
 from model_packager.errors import UsageError
 from model_packager.format_table import PortFlag
@@ -101,6 +103,25 @@ def test_cli_help_lists_every_command_with_its_line(capsys: Capture) -> None:
     for name, module in cli.command_modules().items():
         assert name in out
         assert module.HELP.split()[0] in out
+
+
+def test_cli_help_of_every_command_names_documents_that_are_there(capsys: Capture) -> None:
+    named = set()
+    for name in cli.command_modules():
+        code, out, _ = run_cli(capsys, name, "--help")
+        assert code == 0
+        named |= set(re.findall(r"\w+/[\w/]+\.md", re.sub(r"/\n +", "/", out)))
+    assert {"docs/ENERGY.md", "docs/RECIPES.md", "docs/TRAINING.md"} <= named
+    assert all((ROOT / path).is_file() for path in named)
+
+
+def test_every_meter_that_the_help_names_has_a_driver() -> None:
+    folder = ROOT / "host_tools" / "meters"
+    others = {"__init__", "meter", "replay", "trace"}
+    assert {path.stem for path in folder.glob("*.py")} - others == set(DRIVERS)
+    for name in DRIVERS:  # what a driver needs beside the usual is imported when a meter is opened
+        driver = importlib.import_module(f"host_tools.meters.{name}")
+        assert is_dataclass(driver.Options) and callable(driver.open_meter)
 
 
 def test_cli_without_command_is_a_usage_error(capsys: Capture) -> None:
