@@ -109,7 +109,7 @@ class PackResult:
 def check_importable(path: str | Path) -> None:
     """Raise ``UsageError`` for a name whose suffix no importer knows."""
     if Path(path).suffix.lower() not in IMPORTERS:
-        raise UsageError(f"{path}: the name must end in one of {', '.join(IMPORTERS)}")
+        raise UsageError(f"{Path(path)}: the name must end in one of {', '.join(IMPORTERS)}")
 
 
 def import_model(path: str | Path) -> Model:

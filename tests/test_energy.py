@@ -252,7 +252,7 @@ def test_trace_file_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> Non
             load_trace(path)
     for content in (b"", b"PK\x03\x04", b"time,current\n", good.read_bytes()[:5000]):
         path.write_bytes(content)
-        with pytest.raises(UsageError, match="no trace file"):
+        with pytest.raises(UsageError, match=f"^no trace file: {path} is not a .npy or .npz file"):
             load_trace(path)
     np.savez(path, info=np.array([object()], dtype=object), **{n: columns[n] for n in DTYPES})
     with pytest.raises(UsageError, match="no trace file"):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from host_tools.atomic_file import replacing
 from model_packager.errors import UsageError
+from model_packager.sample_arrays import load_arrays
 
 FORMAT = 1
 Progress = Callable[[int, int], None]
@@ -142,15 +143,14 @@ def load_trace(path: str | Path) -> Trace:
         OSError: it cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in ("info", *DTYPES) if name not in archive.files]
-            if missing:
-                raise UsageError(f"{path}: no trace file: it has no {missing[0]}")
-            info = _info(path, str(archive["info"]))
-            columns = {name: archive[name] for name in DTYPES}
-    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
-        raise UsageError(f"{path}: no trace file: {error}") from None
-    return Trace(_checked(path, columns), info)
+        arrays = load_arrays(path)
+    except UsageError as error:
+        raise UsageError(f"no trace file: {error}") from None
+    missing = [name for name in ("info", *DTYPES) if name not in arrays]
+    if missing:
+        raise UsageError(f"{path}: no trace file: it has no {missing[0]}")
+    info = _info(path, str(arrays["info"]))
+    return Trace(_checked(path, {name: arrays[name] for name in DTYPES}), info)
 
 
 def _info(path: str | Path, text: str) -> TraceInfo:
