@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,10 @@ REFUSALS: dict[str, tuple[str, dict[str, tuple[Any, ...]], dict[str, Any], int, 
     "resize_cells": (
         'out = Resize<nearest_mode="floor">(x, , s)', IMAGE, {"s": np.array([1, 1, 1.5, 2], np.float32)}, 13,
         "its nearest_mode floor with half_pixel picks cells that RESIZE_NEAREST cannot"),
+    "resize_to_nothing": ('out = Resize(x, , s)', IMAGE, {"s": np.array([1, 1, 0.1, 2], np.float32)}, 13,
+                          "it resizes (1, 4, 6, 7) to (1, 4, 0, 14)"),
+    "gemm_overflow": ("out = Gemm<alpha=1e30>(x, w)", {"x": (1, 2)}, {"w": np.full((2, 3), 1e20, np.float32)},
+                      17, "its constants scale by numbers beyond float32"),
     "passed_through": ("out = Identity(x)", IMAGE, {}, 17, "the model output 'out' is a model input"),
     "other_domain": ("out = com.microsoft.Gelu(x)", IMAGE, {}, 17, "com.microsoft.Gelu"),
     "matmul_of_two": ("out = MatMul(x, y)", {"x": (1, 3, 4), "y": (1, 4, 3)}, {}, 17,
@@ -296,7 +301,8 @@ REFUSALS: dict[str, tuple[str, dict[str, tuple[Any, ...]], dict[str, Any], int, 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_import_onnx_unsupported_model_is_refused_by_name(name: str) -> None:
     nodes, inputs, constants, opset, expected = REFUSALS[name]
-    with pytest.raises(ImportRefused) as caught:
+    with pytest.raises(ImportRefused) as caught, warnings.catch_warnings():
+        warnings.simplefilter("error")
         import_onnx(build(nodes, inputs, constants, opset))
     assert expected in str(caught.value)
     assert str(caught.value).isprintable()

@@ -266,7 +266,7 @@ def convert_resize(graph: Graph, node: SourceNode) -> None:
     if len(value.shape) != 4 or node.attributes.get("axes") is not None:
         raise ImportRefused("only images with scales or sizes for all four axes are supported")
     scales, sizes = _resize_targets(graph, node, value.shape)
-    if math.prod(sizes) > ELEMENTS_LIMIT or sizes[:2] != value.shape[:2]:
+    if not 1 <= math.prod(sizes) <= ELEMENTS_LIMIT or sizes[:2] != value.shape[:2]:
         raise ImportRefused(f"it resizes {value.shape} to {sizes}, not height and width alone")
     flags = _resize_flags(graph, node, ((height, sizes[2], scales[2]), (width, sizes[3], scales[3])))
     graph.add_result(

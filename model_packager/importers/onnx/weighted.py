@@ -192,7 +192,7 @@ def convert_gemm(graph: Graph, node: SourceNode) -> None:
         raise ImportRefused(f"its alpha is {alpha:g} and its beta {beta:g}")
     rows_first = matrix if transposed else matrix.T
     scales = _row_scales(graph, node, 1, 0 if transposed else 1, alpha)
-    weights = Weights(np.ascontiguousarray(rows_first * np.float32(alpha)), scales)
+    weights = Weights(np.ascontiguousarray(_float32(rows_first.astype(np.float64) * alpha)), scales)
     _linear(graph, node, weights, _bias(graph, node, len(rows_first), beta))
 
 
