@@ -106,6 +106,7 @@ RUNS = (
     Run("lenet300", "small", bars_of("lenet300_small")),
     Run("lenet5", "lecture", bars_of("lenet5_lecture")),
     Run("lenet5", "small", bars_of("lenet5_small")),
+    Run("lenet5", "tiny"),
     Run("fashion", "small"),
     Run("fashion", "xnor"),
     Run("resnet8", "small", bars_of("resnet8")),
