@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -247,7 +248,10 @@ def test_energy_interrupted_stops_the_meter_and_the_device_answers(
         command += ["energy", str(model_path), "--port", device.port, "--meter", f"ppk2:{kit.port}"]
         command += ["--volts", "3.3", "--windows", "2", "--seconds", "1.5", "--idle", "0.2"]
         command += ["--save-trace", str(tmp_path / "x.npz")]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+        )
         deadline = time.monotonic() + 60
         # Deploying and the latency's runs have the pin on for short times; then the first window begins.
         while not kit.is_sampling or not _is_on_for(tmp_path / "pin", 0.2):

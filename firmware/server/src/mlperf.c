@@ -133,11 +133,12 @@ static uint8_t quantised(const thimble_port *port, uint32_t bits) {
         exponents[i] += exponents[i] == 0;
     }
     int32_t shift = (int32_t)exponents[0] - (int32_t)exponents[1];
+    uint32_t places = (uint32_t)(shift < 0 ? -shift : shift);
     int64_t steps = 0;
     if (shift > 32) {
         steps = numbers[0] ? INT16_MAX : 0;
     } else if (shift >= -32) {
-        numbers[shift < 0] <<= shift < 0 ? -shift : shift;
+        numbers[shift < 0] <<= places;
         uint64_t quotient = (2 * numbers[0] + numbers[1]) / (2 * numbers[1]);
         steps = quotient > INT16_MAX ? INT16_MAX : (int64_t)quotient;
     }
@@ -383,14 +384,14 @@ static void send_fraction(const thimble_mlperf *mlperf, uint64_t value) {
 
 static void send_outputs(const thimble_mlperf *mlperf) {
     thimble_model *model = &mlperf->server->model;
-    int is_first = 1;
+    uint32_t sent = 0;
     for (uint32_t i = 0; i < model->output_count; i++) {
         thimble_port port;
         thimble_output(model, i, &port);
-        for (uint32_t k = 0; k < port.bytes; k++, is_first = 0) {
+        for (uint32_t k = 0; k < port.bytes; k++) {
             int64_t value = real_of(&port, ((uint8_t *)mlperf->server->setup->memory)[port.offset + k],
                                     THIMBLE_MLPERF_FRACTION);
-            send_text(mlperf, is_first ? "" : ",");
+            send_text(mlperf, sent++ == 0 ? "" : ",");
             send_text(mlperf, value < 0 ? "-" : "");
             send_fraction(mlperf, (uint64_t)(value < 0 ? -value : value));
         }
