@@ -8,10 +8,11 @@ import pytest
 from host_tools.energy import measure
 from host_tools.meters import lpm01a
 from host_tools.meters.lpm01a import LineDecoder
-from host_tools.meters.meter import Recorder, open_meter, parse_name
+from host_tools.meters.meter import open_meter, parse_name
 from host_tools.meters.trace import Samples, Trace, TraceInfo
 from model_packager.errors import DeviceError, DeviceTimeout, MeasurementError, NoDeviceError, UsageError
 from tests.simulated_meters import SimulatedLpm01a
+from tests.traces import record
 
 STREAM = (
     b"\r\nPowerShield > ack start\r\nTimeStamp: 000s 000ms, buff 00%\r\n"
@@ -66,19 +67,9 @@ def pulses(time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(level == 1, 20e-3, 3e-3), level
 
 
-def record(board: SimulatedLpm01a, seconds: float, words: str = "") -> Samples:
-    meter = open_meter(parse_name(f"lpm01a:{board.port}{words}"), 3.0)
-    try:
-        with Recorder(meter) as recorder:
-            recorder.wait(seconds)
-        return recorder.samples()
-    finally:
-        meter.close()
-
-
 def test_simulated_board_gives_its_load_and_the_ends_of_its_windows() -> None:
     with SimulatedLpm01a(pulses) as board:
-        samples = record(board, 1.5)
+        samples = record(f"lpm01a:{board.port}", 3.0, 1.5)
         board.settle()
         commands = list(board.commands)
     assert commands[0] == "htc" and commands[-2:] == ["stop", "hrc"]
@@ -101,25 +92,25 @@ def test_simulated_board_gives_its_load_and_the_ends_of_its_windows() -> None:
 def test_simulated_board_that_refuses_or_is_silent_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with SimulatedLpm01a(pulses, refused=["eventsrc"]) as board:
         with pytest.raises(DeviceError, match=r"refuses 'eventsrc d7 fal': not today"):
-            record(board, 0.1)
+            record(f"lpm01a:{board.port}", 3.0, 0.1)
     monkeypatch.setattr(lpm01a, "ANSWER_WAIT_S", 0.3)
     with SimulatedLpm01a(pulses) as board:
         monkeypatch.setattr(board, "receive", lambda data: None)
         with pytest.raises(DeviceTimeout, match="no LPM01A answers there"):
-            record(board, 0.1)
+            record(f"lpm01a:{board.port}", 3.0, 0.1)
 
 
 def test_simulated_board_whose_buffer_runs_over_is_refused() -> None:
     with SimulatedLpm01a(pulses, buffer_percent=100) as board:
         with pytest.raises(MeasurementError, match="buffer ran over"):
-            record(board, 1.0)
+            record(f"lpm01a:{board.port}", 3.0, 1.0)
         board.settle()
         assert board.commands[-2:] == ["stop", "hrc"]
 
 
 def test_simulated_board_loses_samples_visibly() -> None:
     with SimulatedLpm01a(pulses, dropped=range(500, 520)) as board:
-        samples = record(board, 0.8, ",acqmode=stat")
+        samples = record(f"lpm01a:{board.port},acqmode=stat", 3.0, 0.8)
         assert "acqmode stat" in board.commands
     numbers = np.rint(samples.time_s * 5000).astype(int)
     after = numbers[numbers >= 1000]

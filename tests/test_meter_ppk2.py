@@ -10,10 +10,10 @@ import pytest
 
 from host_tools.meters.meter import Recorder, open_meter, parse_name
 from host_tools.meters.ppk2 import Modifiers, WordDecoder, parse_metadata
-from host_tools.meters.trace import Samples
 from host_tools.transports import SerialTransport
 from model_packager.errors import DeviceTimeout, LostSamples, NoDeviceError, UsageError
 from tests.simulated_meters import SimulatedPpk2
+from tests.traces import record
 
 
 def word(reading: int, current_range: int, counter: int, logic: int = 0) -> bytes:
@@ -105,16 +105,6 @@ def steps(time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Currents of every range in turn, 10 ms each, with the pin on in every other step."""
     number = (time_s * 100).astype(int)
     return np.array([20e-6, 200e-6, 2e-3, 20e-3, 200e-3])[number % 5], number % 2
-
-
-def record(name: str, volts: float | None, seconds: float) -> Samples:
-    meter = open_meter(parse_name(name), volts)
-    try:
-        with Recorder(meter) as recorder:
-            recorder.wait(seconds)
-        return recorder.samples()
-    finally:
-        meter.close()
 
 
 def test_simulated_kit_gives_its_load_in_every_range() -> None:

@@ -1,4 +1,4 @@
-"""Recordings whose energy is known by arithmetic, for tests of `thimble energy`."""
+"""For tests of `thimble energy`: traces whose energy is known by arithmetic, and recordings from a meter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from host_tools.meters.meter import Recorder, open_meter, parse_name
 from host_tools.meters.trace import Samples, Trace, TraceInfo, make_samples
 
 RATE_HZ = 10_000
@@ -38,3 +39,14 @@ def trace_of(
     device_us = tuple(round((end_s - start_s) * 1e6) for start_s, end_s in windows)
     given = {"meter": "a test", "supply_volts": 3.0, "supply_source": "set", **info}
     return Trace(samples, TraceInfo(runs=(runs,) * len(windows), device_us=device_us, **given))  # type: ignore[arg-type]
+
+
+def record(name: str, volts: float, seconds: float) -> Samples:
+    """What the meter of that name gives within some seconds."""
+    meter = open_meter(parse_name(name), volts)
+    try:
+        with Recorder(meter) as recorder:
+            recorder.wait(seconds)
+        return recorder.samples()
+    finally:
+        meter.close()
