@@ -106,13 +106,13 @@ def test_emulated_board_small_one_refuses_what_does_not_fit() -> None:
 
 @pytest.mark.parametrize("target", ["qemu:m3", "qemu:microbit"])
 def test_emulated_board_clock_goes_on_while_runs_are_timed(target: str) -> None:
-    """The stopwatch starts again for each run; the uptime must not."""
+    """The stopwatch starts again for each run; the uptime must neither do so nor leap."""
     with serve.start(target) as server, server.connect() as client:
         client.deploy(packed_model())
         before_ms = client.info().uptime_ms
         instructions = sum(client.bench(40))  # a nanosecond of the emulated clock each
         assert instructions > 2_000_000
-        assert client.info().uptime_ms - before_ms >= instructions // 1_000_000
+        assert instructions // 1_000_000 <= client.info().uptime_ms - before_ms < 60_000
 
 
 # ----------------------------------------------------------------------------------------------- commands
