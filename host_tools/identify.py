@@ -62,6 +62,13 @@ def candidates(usb: str | None, says: str | None, boards: Iterable[Board]) -> tu
     return tuple(by_words or [board.name for board in known if usb is not None and usb in board.port.usb])
 
 
+def board_of(says: str) -> Board | None:
+    """The one board whose own words these are; None for other words, and for those of several."""
+    boards = all_boards()
+    names = candidates(None, says, boards)
+    return next((board for board in boards if (board.name,) == names), None)
+
+
 def _own_words(board: Board) -> list[str]:
     machine = board.micropython.machine if board.micropython else None
     return [words for words in (machine, board.description if board.firmware else None) if words]

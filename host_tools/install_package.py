@@ -16,9 +16,8 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from host_tools.boards import all_boards
 from host_tools.device_package import BYTECODE, build_device_package
-from host_tools.identify import candidates
+from host_tools.identify import board_of
 from host_tools.micropython_board import MicroPythonBoard
 from model_packager.errors import DeviceError, UsageError
 
@@ -219,11 +218,11 @@ def trigger_pin(machine: str) -> str | int:
     Raises:
         UsageError: its board file knows none.
     """
-    boards = {board.name: board for board in all_boards()}
-    pins = [boards[name].measurement.trigger_pin for name in candidates(None, machine, boards.values())]
-    if len(pins) != 1 or pins[0] is None:
+    board = board_of(machine)
+    pin = None if board is None else board.measurement.trigger_pin
+    if pin is None:
         raise UsageError(f"no trigger pin of {machine} is known: see docs/ENERGY.md for a main.py with a pin")
-    return int(pins[0]) if pins[0].isdigit() else pins[0]
+    return int(pin) if pin.isdigit() else pin
 
 
 def install_main(

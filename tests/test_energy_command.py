@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host_tools import cli, serve
+from host_tools import cli, identify, serve
 from host_tools.client import trailer_sha256
 from host_tools.commands import energy
 from host_tools.device_package import build_device_package
@@ -190,7 +190,7 @@ def test_energy_estimate_by_current_is_for_the_boards_that_have_one(
 ) -> None:
     from host_tools.boards import load_board
 
-    monkeypatch.setattr(energy, "_board_of", lambda words: load_board("esp32"))
+    monkeypatch.setattr(identify, "board_of", lambda words: load_board("esp32"))
     out = run_energy(capsys, model_path, "--target", "micropython")[1]
     assert re.search(r"estimate .*J an inference: latency x 27 to 44 mA x 3\.3 V, ", out)
 

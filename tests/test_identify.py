@@ -17,7 +17,7 @@ from serial.tools import list_ports
 from host_tools import cli, identify, serve
 from host_tools.boards import all_boards
 from host_tools.exit_codes import ExitCode
-from host_tools.identify import Device, State, candidates
+from host_tools.identify import Device, State, board_of, candidates
 from tests.conftest import require_tool
 from tests.device_models import packed_model
 from tests.micropython_prompt import evaluated, micropython_prompt
@@ -45,6 +45,15 @@ def plugged_in(monkeypatch: pytest.MonkeyPatch, *ports: tuple[str, int | None, i
     """Let the operating system list these serial ports (name, USB vendor and product id)."""
     listed = [SimpleNamespace(device=device, vid=vid, pid=pid) for device, vid, pid in ports]
     monkeypatch.setattr(list_ports, "comports", lambda: listed)
+
+
+def test_board_of_knows_each_board_by_its_own_words_and_no_other_words() -> None:
+    named = {board.name: board.micropython.machine for board in all_boards() if board.micropython}
+    for name, machine in named.items():
+        if machine:
+            found = board_of(machine)
+            assert found is not None and found.name == name
+    assert any(named.values()) and board_of("a board of nobody") is None
 
 
 def test_candidates_of_a_shared_usb_id_are_all_boards_that_have_it() -> None:

@@ -206,8 +206,7 @@ def _other_stack(model: Model, figures: dict[str, Any]) -> dict[str, Any] | None
     """The nearest published result; its "missing" says why there is none."""
     from dataclasses import asdict
 
-    from host_tools.boards import all_boards
-    from host_tools.identify import candidates
+    from host_tools.identify import board_of
     from host_tools.published import FILE, benchmark_of, nearest, read_results, results_path
 
     benchmark = benchmark_of(model)
@@ -216,11 +215,10 @@ def _other_stack(model: Model, figures: dict[str, Any]) -> dict[str, Any] | None
     results = read_results(results_path())
     if not results:
         return {"benchmark": benchmark, "missing": f"no {FILE} in $THIMBLE_DATA"}
-    boards = all_boards()
-    names = candidates(None, figures["board"], boards)
-    core = next((board.mcu.core for board in boards if board.name in names), None)
+    board = board_of(figures["board"])
+    name, core = (board.name, board.mcu.core) if board else ("", None)
     milliseconds = figures["median_us"] / 1000 if figures["unit"] == "us" else None
-    found = nearest(results, benchmark, names[0] if names else "", core, milliseconds)
+    found = nearest(results, benchmark, name, core, milliseconds)
     if found is None:
         return {"benchmark": benchmark, "missing": "nothing is published for it"}
     return {**asdict(found), "text": found.text()}

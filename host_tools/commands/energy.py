@@ -19,7 +19,6 @@ from host_tools.devices import add_device_option
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from host_tools.boards import Board
     from host_tools.client import Client
     from host_tools.meters.meter import Meter, MeterName, Recorder
     from host_tools.meters.trace import Samples, Trace
@@ -132,15 +131,6 @@ def _check(arguments: argparse.Namespace) -> None:
 # ------------------------------------------------------------------------------------------------- the device
 
 
-def _board_of(words: str) -> Board | None:
-    """The known board that a device's own words name."""
-    from host_tools.boards import all_boards, load_board
-    from host_tools.identify import candidates
-
-    names = candidates(None, words, all_boards())
-    return load_board(names[0]) if len(names) == 1 else None
-
-
 def _latencies(client: Client) -> list[int]:
     """Microseconds of some runs after a first one; of a slow network that first one alone."""
     from host_tools.progress import progress_bar
@@ -164,8 +154,9 @@ def _device_figures(arguments: argparse.Namespace, file: bytes) -> dict[str, Any
 
 def _by_current(words: str, latency_us: float | None) -> dict[str, Any] | None:
     from host_tools.energy import estimate_by_current
+    from host_tools.identify import board_of
 
-    board = _board_of(words)
+    board = board_of(words)
     return estimate_by_current(board, latency_us) if board is not None and latency_us is not None else None
 
 
@@ -221,11 +212,12 @@ def _check_device(client: Client) -> None:
 
 def _check_supply(meter: Meter, words: str) -> None:
     """Where neither meter nor user know the voltage, the board's file may."""
+    from host_tools.identify import board_of
     from host_tools.meters.trace import BOARD_FILE, MEASURED
     from model_packager.errors import UsageError
 
     if meter.supply_volts is None and meter.supply_source != MEASURED:
-        board = _board_of(words)
+        board = board_of(words)
         if board is None or board.measurement.supply_volts is None:
             raise UsageError(f"the supply of {words} is not known: give its voltage with --volts")
         meter.supply_volts, meter.supply_source = board.measurement.supply_volts, BOARD_FILE
